@@ -1,0 +1,1 @@
+"""Meta-reinforcement learning experiments: policies that learn new tasks in a few gradient steps."""

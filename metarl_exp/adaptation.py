@@ -1,0 +1,145 @@
+"""The inner loop, K gradient steps from θ to φ for every task at once; acting and differentiating share it.
+
+    φ_0 = θ,   g_k = ∇_φ L_k(φ_k),   φ_{k+1} = U(φ_k, g_k)          U: the inner optimizer's rule
+
+The *order* says what the derivative of φ_K with respect to θ contains. `second`: everything, the Hessians of L_k
+included. `first`: the g_k count as constants while U is still differentiated, so that for plain SGD ∂φ_K/∂θ is the
+identity, and no graph of L_k is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from metarl_exp.fast_weights import All
+from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.maths.distributions import Distribution
+from metarl_exp.maths.parameters import Parameters, stack, zip_names
+from metarl_exp.types import Experience, Policy, require_finite
+from metarl_exp.validation import require_choice, require_integer
+
+InnerLoss = Callable[[Distribution, Experience], Tensor]
+ORDERS = ("first", "second")
+
+
+class Adaptation:
+    """How tasks are adapted to: K (`inner_steps`), the order, and the parts that an update is made of."""
+
+    def __init__(
+        self,
+        inner_steps: int,
+        order: str,
+        policy: Policy,
+        inner_optimizer: InnerOptimizer,
+        fast_weights: All,
+        inner_loss: InnerLoss,
+    ) -> None:
+        require_integer("adaptation.inner_steps", inner_steps, low=0)
+        require_choice("adaptation.order", order, ORDERS)
+        self.inner_steps, self.order = inner_steps, order
+        self.policy, self.inner_optimizer, self.inner_loss = policy, inner_optimizer, inner_loss
+        self.fast_weights = fast_weights
+
+    def start(self, theta: Parameters, num_tasks: int, order: str) -> AdaptationPath:
+        """φ_0 = θ for N tasks, to be stepped as experience comes in."""
+        return AdaptationPath(self, stack(theta, num_tasks), order)
+
+
+class InnerStep(NamedTuple):
+    """One step as it was made; in second order the gradients keep their graph back to the parameters."""
+
+    parameters: Parameters  # φ_k [N, ...]
+    gradients: Parameters  # g_k [N, ...]
+    scale: float  # multiple of the inner step size
+
+
+class AdaptationPath:
+    """φ_0 … φ_k of N tasks on the way: append-only, with the products of J = ∂φ_k/∂θ in both directions."""
+
+    def __init__(self, adaptation: Adaptation, theta: Parameters, order: str) -> None:
+        require_choice("order", order, ORDERS)
+        self.adaptation, self.second_order = adaptation, order == "second"
+        self.theta = {name: p.requires_grad_() for name, p in theta.items()}  # [N, ...]: one leaf for each task
+        self.parameters = self.theta
+        self.fast = adaptation.fast_weights.select(theta)
+        self.rule = adaptation.inner_optimizer.start(self.fast)
+        self.steps: list[InnerStep] = []
+
+    def step(self, experience: Experience, scale: float = 1.0) -> None:
+        """φ_{k+1} from experience sampled with φ_k; `scale` multiplies the inner step size.
+
+        Raises NonFiniteError if a task's inner loss or gradient is not finite.
+        """
+        adaptation = self.adaptation
+        with torch.enable_grad():
+            losses = adaptation.inner_loss(adaptation.policy(self.parameters, experience.observations), experience)
+            require_finite("inner loss (index: task)", losses, experience)
+            # Summed over tasks: the parameters are stacked, so each task's gradient is its own.
+            found = torch.autograd.grad(
+                losses.sum(), list(self.parameters.values()), create_graph=self.second_order, materialize_grads=True
+            )
+        gradients = zip_names(self.parameters, found)
+        for name, gradient in gradients.items():
+            require_finite(f"inner gradient of {name} (indices: task, …)", gradient, experience)
+        self.steps.append(InnerStep(self.parameters, gradients, scale))
+        self.parameters = self._updated(self.rule, self.parameters, gradients, scale)
+
+    def _updated(self, rule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
+        fast = rule.step({n: parameters[n] for n in self.fast}, {n: gradients[n] for n in self.fast}, scale)
+        return {**parameters, **fast}
+
+    def pull(self, cotangent: Parameters) -> Parameters:
+        """Jᵀ u for every task: {name: [N, ...]} → {name: [N, ...]}; one backward pass through the retained graph."""
+        found = torch.autograd.grad(
+            list(self.parameters.values()),
+            list(self.theta.values()),
+            list(cotangent.values()),
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        return zip_names(self.theta, found)
+
+    def push(self, tangent: Parameters) -> Parameters:
+        """J v for every task: {name: [N, ...]} → {name: [N, ...]}.
+
+        Forward mode: the tangent goes through the update rule as a dual number, and a step's gradient gets the
+        tangent H_k φ̇_k, a Hessian-vector product on that step's own graph (in first order, none).
+        """
+        rule = self.adaptation.inner_optimizer.start(self.fast)
+        with forward_ad.dual_level(), torch.enable_grad():
+            duals = {n: forward_ad.make_dual(p.detach().requires_grad_(), tangent[n]) for n, p in self.theta.items()}
+            for step in self.steps:
+                gradients = {n: g.detach() for n, g in step.gradients.items()}
+                if self.second_order:
+                    curved = self._hessian_product(step, {n: tangent_of(d) for n, d in duals.items()})
+                    gradients = {n: forward_ad.make_dual(g, curved[n]) for n, g in gradients.items()}
+                duals = self._updated(rule, duals, gradients, step.scale)
+            return {n: tangent_of(d).detach() for n, d in duals.items()}
+
+    @staticmethod
+    def _hessian_product(step: InnerStep, tangent: Parameters) -> Parameters:
+        """H_k · tangent for every task; H_k is symmetric, so a backward pass through the gradients gives it."""
+        found = torch.autograd.grad(
+            list(step.gradients.values()),
+            list(step.parameters.values()),
+            list(tangent.values()),
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        return zip_names(step.parameters, found)
+
+
+def tangent_of(dual: Tensor) -> Tensor:
+    """The tangent of a dual number; zero if it lost it on the way through constants."""
+    tangent = forward_ad.unpack_dual(dual).tangent
+    return torch.zeros_like(dual) if tangent is None else tangent
+
+
+def scale_at(schedule: Sequence[float], step: int) -> float:
+    """The multiple of the inner step size at a step (from 0); the last number holds from there on."""
+    return schedule[min(step, len(schedule) - 1)]

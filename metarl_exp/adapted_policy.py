@@ -1,0 +1,63 @@
+"""Test-time adaptation to one live environment, and the policy that comes out of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl_exp.adaptation import Adaptation, scale_at
+from metarl_exp.advantage import GAE
+from metarl_exp.maths.parameters import Parameters, detach
+from metarl_exp.sampler import join_episodes, rollout
+from metarl_exp.streams import stream
+from metarl_exp.tasks import LiveEnv
+from metarl_exp.types import Policy
+from metarl_exp.validation import require_integer
+
+
+class AdaptedPolicy:
+    """A policy adapted to one environment. `returns` [steps, episodes] are those seen before each gradient step."""
+
+    def __init__(self, policy: Policy, parameters: Parameters, returns: Tensor, generator: torch.Generator) -> None:
+        self.policy, self.parameters, self.returns = policy, parameters, returns
+        self.generator = generator
+
+    @torch.no_grad()
+    def act(self, observation: Any, deterministic: bool = True) -> Any:
+        """The action for one observation, in the form that `env.step` takes."""
+        like = next(iter(self.parameters.values()))
+        batch = torch.as_tensor(np.asarray(observation), dtype=like.dtype, device=like.device).reshape(1, 1, -1)
+        distribution = self.policy(self.parameters, batch)
+        if deterministic:
+            action = distribution.mode()
+        else:
+            noise = self.policy.distribution.noise((1, 1), self.policy.spec.action_size, self.generator)
+            action = distribution.sample(noise.to(like.device, like.dtype))
+        return int(action) if self.policy.spec.discrete else action[0, 0].cpu().numpy()
+
+
+def adapt_to(
+    env: Any,
+    theta: Parameters,
+    adaptation: Adaptation,
+    advantage: GAE,
+    episodes: int,
+    steps: int,
+    step_scale: Sequence[float],
+    seed: int,
+) -> AdaptedPolicy:
+    """`steps` gradient steps from θ on `episodes` fresh episodes each, one after the other in `env`."""
+    require_integer("steps", steps, low=0)
+    actions = stream(seed, "adapt/actions")
+    live = LiveEnv(env, adaptation.policy.spec, stream(seed, "adapt/environment"))
+    path = adaptation.start(theta, 1, "first")
+    returns = torch.zeros(steps, episodes)
+    for k in range(steps):
+        trajectories = join_episodes(
+            [rollout(live, adaptation.policy, path.parameters, (1, 1), actions) for _ in range(episodes)]
+        )
+        returns[k] = trajectories.returns()[0]
+        path.step(advantage(trajectories, path.parameters), scale_at(step_scale, k))
+    return AdaptedPolicy(adaptation.policy, detach(path.parameters), returns, actions)

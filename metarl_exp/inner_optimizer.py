@@ -1,0 +1,110 @@
+"""The differentiable update rule of the inner loop, from `higher`, on parameters stacked over tasks.
+
+`higher` turns a `torch.optim` optimizer into a rule whose result keeps its derivatives. The rules are elementwise, so
+one call updates all tasks. Only those that were found right by finite differences are accepted; see `REFUSED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import higher
+import torch
+from torch import Tensor
+
+from metarl_exp.maths.parameters import Parameters, zip_names
+from metarl_exp.validation import require_choice, require_number
+
+REFUSED = {
+    "RMSprop": "higher's version of it has wrong gradients (it warns so itself)",
+    "AdamW": "higher has no differentiable version of it",
+    "NAdam": "higher has no differentiable version of it",
+    "RAdam": "higher has no differentiable version of it",
+}
+
+
+class Adam(torch.optim.Adam):
+    """torch's Adam under a name of its own, for which `higher` uses `DifferentiableAdam` below."""
+
+
+class DifferentiableAdam(higher.optim.DifferentiableOptimizer):
+    """Adam [kingma2015adam, Alg. 1] with torch's placement of eps, differentiable to any order.
+
+    higher's own version masks the infinite slope of √v at v = 0 in the first backward pass only: a second one, or a
+    forward derivative, is NaN wherever a gradient is exactly zero, as it is for a dead ReLU unit. Here √ is taken of
+    positive entries only, so such a parameter stays where it is and its derivatives are those of standing still.
+    """
+
+    def _update(self, grouped_grads: list[list[Tensor]], **_: Any) -> None:
+        for group, states, gradients in zip(self.param_groups, self.state, grouped_grads, strict=True):
+            (beta1, beta2), eps = group["betas"], group["eps"]
+            for i, (p, g) in enumerate(zip(group["params"], gradients, strict=True)):
+                step, mean, square = states[i].get("moments", (0, torch.zeros_like(g), torch.zeros_like(g)))
+                step += 1
+                mean = beta1 * mean + (1 - beta1) * g
+                square = beta2 * square + (1 - beta2) * g * g
+                states[i]["moments"] = step, mean, square
+                positive = square > 0
+                root = torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+                denominator = root / (1 - beta2**step) ** 0.5 + eps
+                group["params"][i] = p - group["lr"] / (1 - beta1**step) * mean / denominator
+
+
+higher.register_optim(Adam, DifferentiableAdam)
+SUPPORTED: dict[str, type[torch.optim.Optimizer]] = {"SGD": torch.optim.SGD, "Adam": Adam}
+SETTINGS = {"SGD": ("momentum", "dampening", "nesterov"), "Adam": ("betas", "eps")}
+
+
+class InnerOptimizer:
+    """A `torch.optim` optimizer by name, its step size α (`lr`) and its other settings.
+
+    Raises ValueError for an optimizer or a setting that `higher` does not differentiate correctly.
+    """
+
+    def __init__(self, optimizer: str, lr: float, settings: dict[str, Any]) -> None:
+        if optimizer in REFUSED:
+            raise ValueError(
+                f"inner_optimizer.optimizer={optimizer!r} is refused: {REFUSED[optimizer]}; allowed are {', '.join(SUPPORTED)}"
+            )
+        require_choice("inner_optimizer.optimizer", optimizer, SUPPORTED)
+        require_number("inner_optimizer.lr", lr, low=0)
+        for name in settings:
+            require_choice(f"inner_optimizer.settings (of {optimizer})", name, SETTINGS[optimizer])
+        self.lr = lr
+        self.optimizer, self.settings = SUPPORTED[optimizer], dict(settings)
+        self.start(["check"])  # torch checks the settings' values
+
+    def start(self, names: Iterable[str]) -> InnerRule:
+        """The rule with fresh state, for one adaptation of all tasks."""
+        return InnerRule(self, list(names))
+
+
+class InnerRule:
+    """One run of the update rule; its state (momentum, moments) keeps its derivatives from step to step."""
+
+    def __init__(self, owner: InnerOptimizer, names: list[str]) -> None:
+        # higher only asks the original parameters for how many there are and in which group.
+        placeholders = [torch.empty(0, requires_grad=True) for _ in names]
+        try:
+            original = owner.optimizer(placeholders, lr=owner.lr, **owner.settings)  # type: ignore[call-arg]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"inner_optimizer.settings={owner.settings}: {error}") from error
+        self.rule = higher.get_diff_optim(original, placeholders, track_higher_grads=True)
+        self.lr = owner.lr
+
+    def step(self, parameters: Parameters, gradients: Parameters, scale: float = 1.0) -> Parameters:
+        """φ_{k+1} from φ_k and the gradients of the inner loss, both {name: [N, …]}; α is multiplied by `scale`.
+
+        What the result remembers is up to the arguments: gradients with history make it second order, without, first
+        order; dual tensors give dual tensors. The parameters must require gradients.
+        """
+        # higher differentiates a loss, so it gets one whose gradient is `gradients`: ⟨gradients, φ⟩. The aliases keep
+        # a gradient that itself depends on φ out of that derivative.
+        with torch.enable_grad():
+            aliases = [p.view_as(p) for p in parameters.values()]
+            loss = sum((g * p).sum() for g, p in zip(gradients.values(), aliases, strict=True))
+            updated = self.rule.step(loss, params=aliases, override={"lr": [self.lr * scale]})
+        return zip_names(parameters, updated)
+
+

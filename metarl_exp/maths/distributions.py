@@ -1,0 +1,109 @@
+"""Action distributions as tuples of tensors, with what meta-RL asks of them.
+
+Each is the output of a policy: its fields are the network's outputs, so a tangent or cotangent of the outputs has
+the same type, and `fisher_product` is the Fisher information in output space (the Hessian of the KL at equality).
+Shapes: `…` stands for any leading axes, usually [N, M, T]; A is the action size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class DiagonalGaussian(NamedTuple):
+    """N(mean, diag(exp(2 log_std))) over continuous actions; both fields [..., A]."""
+
+    mean: Tensor
+    log_std: Tensor
+
+    @staticmethod
+    def noise(shape: tuple[int, ...], action_size: int, generator: torch.Generator) -> Tensor:
+        """Standard normal draws [*shape, A]: all the randomness that `sample` needs."""
+        return torch.randn(*shape, action_size, generator=generator)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """mean + std ∘ noise, [..., A]."""
+        return torch.addcmul(self.mean, self.log_std.exp(), noise)
+
+    def mode(self) -> Tensor:
+        """The most likely action, [..., A]."""
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density in nats, **summed** over action dimensions, [...]."""
+        standardised = (action - self.mean) * torch.exp(-self.log_std)
+        return -(0.5 * standardised.square() + self.log_std + 0.5 * LOG_2PI).sum(-1)
+
+    def kl(self, other: DiagonalGaussian) -> Tensor:
+        """KL(self ‖ other) in nats, [...]."""
+        difference = (self.mean - other.mean) * torch.exp(-other.log_std)
+        log_ratio = self.log_std - other.log_std
+        return (0.5 * (torch.exp(2 * log_ratio) + difference.square() - 1) - log_ratio).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats, [...]."""
+        return (self.log_std + 0.5 * (LOG_2PI + 1)).sum(-1)
+
+    def fisher_product(self, tangent: DiagonalGaussian) -> DiagonalGaussian:
+        """F · tangent for F = diag(1/σ² on the mean, 2 on log σ)."""
+        return DiagonalGaussian(tangent.mean * torch.exp(-2 * self.log_std), 2 * tangent.log_std)
+
+
+class Categorical(NamedTuple):
+    """softmax(logits) over A discrete actions; logits [..., A], actions [...] (int64)."""
+
+    logits: Tensor
+
+    @staticmethod
+    def noise(shape: tuple[int, ...], action_size: int, generator: torch.Generator) -> Tensor:
+        """Standard Gumbel draws [*shape, A]: argmax(logits + noise) is a sample."""
+        uniform = torch.rand(*shape, action_size, generator=generator, dtype=torch.float64)
+        return -torch.log(-torch.log(uniform.clamp_min(1e-300))).float()
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """argmax(logits + Gumbel noise), [...]."""
+        return (self.logits + noise).argmax(-1)
+
+    def mode(self) -> Tensor:
+        """The most likely action, [...]."""
+        return self.logits.argmax(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability in nats, [...]."""
+        return self.logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def kl(self, other: Categorical) -> Tensor:
+        """KL(self ‖ other) in nats, [...]."""
+        log_p = self.logits.log_softmax(-1)
+        return (log_p.exp() * (log_p - other.logits.log_softmax(-1))).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, [...]."""
+        log_p = self.logits.log_softmax(-1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def fisher_product(self, tangent: Categorical) -> Categorical:
+        """F · tangent for F = diag(p) − p pᵀ on the logits."""
+        p = self.logits.softmax(-1)
+        weighted = p * tangent.logits
+        return Categorical(weighted - p * weighted.sum(-1, keepdim=True))
+
+
+Distribution = DiagonalGaussian | Categorical
+
+
+def bounded_log_std(raw: Tensor, low: float, high: float, margin: float = 1.0) -> Tensor:
+    """Map any real to (low, high): the identity on [low + margin, high − margin], a softsign beyond it.
+
+    Continuously differentiable, and its slope 1/(1 + excess/margin)² is positive everywhere, so that a parameter
+    which an update threw far outside can still come back (a hard clamp has no gradient there and sticks).
+    """
+    inside = raw.clamp(low + margin, high - margin)
+    excess = (raw - inside) / margin
+    return inside + margin * excess / (1 + excess.abs())

@@ -1,0 +1,166 @@
+"""The algorithm.
+
+    for each meta-iteration:                                       `iterations`
+        draw N tasks                                               `task_distribution.sample`
+        φ_0 = θ for each task                                      `inner_update`
+        for k in 0 … K−1:
+            sample D_k with φ_k;  φ_{k+1} = U(φ_k, ∇L_k(φ_k))
+        sample D_K with φ_K
+        θ ← outer optimizer on F(θ), the meta-objective of D_0…D_K `outer_update`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from metarl_exp.adapted_policy import AdaptedPolicy, adapt_to
+from metarl_exp.adaptation import Adaptation
+from metarl_exp.advantage import GAE
+from metarl_exp.fast_weights import All
+from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.maths.parameters import Parameters, unflatten
+from metarl_exp.objective import MAML
+from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
+from metarl_exp.sampler import Sampler
+from metarl_exp.streams import Streams, streams
+from metarl_exp.tasks import TaskDistribution
+from metarl_exp.types import Experience, Iteration, MetaBatch
+from metarl_exp.validation import require_integer
+
+
+class MetaLearner:
+    """MAML for reinforcement learning: `inner_update` adapts, `outer_update` learns to adapt.
+
+    The constructor makes plain MAML: SGD of step size `inner_lr` inside, for `inner_steps` steps on `trajectories`
+    fresh episodes each; Adam of step size `outer_lr` outside; `batch_size` tasks in a meta-batch; second order. θ are
+    the parameters of `policy`, which training changes in place. `from_parts` takes any other composition.
+    """
+
+    def __init__(
+        self,
+        task_distribution: TaskDistribution,
+        policy: nn.Module,
+        inner_lr: float,
+        outer_lr: float,
+        inner_steps: int,
+        batch_size: int,
+        *,
+        trajectories: int = 20,
+        seed: int = 0,
+    ) -> None:
+        objective = MAML()
+        inner_optimizer = InnerOptimizer("SGD", inner_lr, {})
+        self._assemble(
+            task_distribution=task_distribution,
+            policy=policy,
+            advantage=GAE(discount=0.99, gae_lambda=1.0, ridge=1e-5, standardise=True, bootstrap_time_limit=False),
+            adaptation=Adaptation(inner_steps, "second", policy, inner_optimizer, All(), objective.inner_loss),
+            objective=objective,
+            outer_optimizer=TorchOptimizer("Adam", outer_lr, {}),
+            meta_batch_size=batch_size,
+            trajectories=trajectories,
+            streams=streams(seed),
+        )
+
+    @classmethod
+    def from_parts(cls, **parts) -> MetaLearner:
+        """A learner of any composition; the parts are the arguments of `_assemble`."""
+        learner = cls.__new__(cls)
+        learner._assemble(**parts)
+        return learner
+
+    def _assemble(
+        self,
+        *,
+        task_distribution: TaskDistribution,
+        policy: nn.Module,
+        advantage: GAE,
+        adaptation: Adaptation,
+        objective: MAML,
+        outer_optimizer: TRPO | TorchOptimizer,
+        meta_batch_size: int,
+        trajectories: int,
+        streams: Streams,
+    ) -> None:
+        require_integer("meta_batch_size", meta_batch_size, low=1)
+        require_integer("trajectories", trajectories, low=1)
+        self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
+        self.adaptation, self.objective, self.outer_optimizer = adaptation, objective, outer_optimizer
+        self.meta_batch_size, self.streams = meta_batch_size, streams
+        device = next(policy.parameters()).device
+        self.sampler = Sampler(policy, task_distribution, trajectories, device)
+        self.iteration = 0  # meta-iterations done
+        self.env_steps = 0  # environment steps taken in them
+
+    @property
+    def theta(self) -> Parameters:
+        """The meta-parameters as they are now, as a value of its own."""
+        return {name: p.detach().clone() for name, p in self.policy.named_parameters()}
+
+    @theta.setter
+    def theta(self, parameters: Parameters) -> None:
+        with torch.no_grad():
+            for name, p in self.policy.named_parameters():
+                p.copy_(parameters[name])
+
+    def train(self, epochs: int) -> list[Iteration]:
+        """Run `epochs` meta-iterations and return their records."""
+        return list(self.iterations(epochs))
+
+    def iterations(self, epochs: int) -> Iterator[Iteration]:
+        """The same, one at a time: each is run when it is asked for."""
+        require_integer("epochs", epochs, low=0)
+        for _ in range(epochs):
+            yield self.outer_update(self.task_distribution.sample(self.meta_batch_size, self.streams.tasks))
+
+    def inner_update(self, task: Tensor) -> MetaBatch:
+        """Adapt to one task (a row) or to N: K + 1 batches of experience and the path θ → φ_K. θ stays."""
+        tasks = task.reshape(-1, len(self.task_distribution.parameter_names))
+        path = self.adaptation.start(self.theta, len(tasks), self.adaptation.order)
+        experiences, returns = [], []
+        for k in range(self.adaptation.inner_steps + 1):
+            if k > 0:
+                path.step(experiences[-1])
+            trajectories = self.sampler(path.parameters, tasks, self.streams.actions, self.streams.environment)
+            experiences.append(self.advantage(trajectories, path.parameters))
+            returns.append(trajectories.returns().mean(1))
+        return MetaBatch(tasks, tuple(experiences), torch.stack(returns, dim=1).cpu(), path)
+
+    def outer_update(self, tasks: Tensor) -> Iteration:
+        """One meta-iteration on N given tasks: adapt to each, then step θ."""
+        theta = self.theta
+        started = perf_counter()
+        batch = self.inner_update(tasks)
+        adapted = perf_counter()
+        vector, report = self.outer_optimizer.step(self.objective(batch, theta, self.adaptation))
+        self.theta = unflatten(vector, theta)
+        finished = perf_counter()
+        index, self.iteration = self.iteration, self.iteration + 1
+        steps = sum(int(experience.mask.sum()) for experience in batch.experiences)
+        self.env_steps += steps
+        metrics = {
+            **{f"return/step_{k}": value for k, value in enumerate(batch.returns.mean(0).tolist())},
+            "return/gain": (batch.returns[:, -1] - batch.returns[:, 0]).mean().item(),
+            "return/tasks_made_worse": (batch.returns[:, -1] < batch.returns[:, 0]).double().mean().item(),
+            **report,
+            "env_steps": float(self.env_steps),
+            "perf/inner_s": adapted - started,
+            "perf/outer_s": finished - adapted,
+            "perf/env_steps_per_s": steps / (finished - started),
+        }
+        return Iteration(index, batch.tasks, batch.returns, theta, metrics)
+
+    def adapt(
+        self, env, episodes: int, steps: int | None = None, step_scale: Sequence[float] = (1.0,), seed: int = 0
+    ) -> AdaptedPolicy:
+        """Adapt to one live Gymnasium environment: `steps` (default K) gradient steps, `episodes` episodes each.
+
+        θ and the training generators stay as they are. Raises ValueError if the spaces do not fit the policy.
+        """
+        require_integer("episodes", episodes, low=1)
+        steps = self.adaptation.inner_steps if steps is None else steps
+        return adapt_to(env, self.theta, self.adaptation, self.advantage, episodes, steps, step_scale, seed)

@@ -1,0 +1,89 @@
+"""Trust-region policy optimisation of the meta-parameters.  [schulman2015trpo, App. C; finn2017maml, Alg. 3]"""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from metarl_exp.adaptation import ORDERS
+from metarl_exp.maths.conjugate_gradient import conjugate_gradient
+from metarl_exp.objective import MetaFunction
+from metarl_exp.validation import require_choice, require_integer, require_number
+
+
+class TRPO:
+    """Minimise F(θ) subject to KL ≤ `max_kl` (nats) between old and new *post-update* policies.
+
+    The direction solves (∇²KL + `cg_damping`) x = ∇F by conjugate gradient; its length is the longest the quadratic
+    model of the KL allows, shortened by `backtrack_ratio` until F falls and the KL holds. If none of the
+    `max_backtracks` lengths will do, θ stays and the report says so. `curvature` is the order of ∇²KL: `same` as the
+    adaptation's, `first` or `second`.
+    """
+
+    def __init__(
+        self,
+        max_kl: float,
+        cg_iterations: int,
+        cg_damping: float,
+        cg_tolerance: float,
+        backtrack_ratio: float,
+        max_backtracks: int,
+        curvature: str,
+    ) -> None:
+        require_number("outer_optimizer.max_kl", max_kl, above=0)
+        require_integer("outer_optimizer.cg_iterations", cg_iterations, low=1)
+        require_number("outer_optimizer.cg_damping", cg_damping, low=0)
+        require_number("outer_optimizer.cg_tolerance", cg_tolerance, low=0)
+        require_number("outer_optimizer.backtrack_ratio", backtrack_ratio, above=0, high=1)
+        require_integer("outer_optimizer.max_backtracks", max_backtracks, low=1)
+        require_choice("outer_optimizer.curvature", curvature, ["same", *ORDERS])
+        self.max_kl, self.cg_iterations, self.cg_damping = max_kl, cg_iterations, cg_damping
+        self.cg_tolerance, self.backtrack_ratio, self.max_backtracks = cg_tolerance, backtrack_ratio, max_backtracks
+        self.curvature = curvature
+
+    def step(self, function: MetaFunction) -> tuple[Tensor, dict[str, float]]:
+        """The next θ [P] and the report."""
+        gradient = function.gradient()
+        order = function.adaptation.order if self.curvature == "same" else self.curvature
+        curvature = function.curvature(order)
+        solution = conjugate_gradient(
+            lambda v: curvature(v) + self.cg_damping * v, gradient, self.cg_iterations, self.cg_tolerance
+        )
+        report = {
+            "outer/gradient_norm": gradient.norm().item(),
+            "outer/loss_before": function.loss,
+            "cg/products": float(solution.products),
+            "cg/residual": solution.residual,
+            "cg/nonpositive_curvature": float(solution.nonpositive),
+        }
+        theta, searched = self._line_search(function, solution.x, solution.curvature, function.loss)
+        return theta, report | searched
+
+    def _line_search(
+        self, function: MetaFunction, direction: Tensor, curvature: float, loss_before: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The first of the shrinking steps against `direction` that lowers F inside the trust region."""
+        longest = math.sqrt(2 * self.max_kl / curvature) if curvature > 0 else 0.0
+        for backtracks in range(self.max_backtracks if longest else 0):
+            length = longest * self.backtrack_ratio**backtracks
+            theta = function.theta - length * direction
+            after = function.evaluate(theta)
+            if after.loss < loss_before and after.kl <= self.max_kl:
+                return theta, self._searched(True, backtracks, after.loss, after.kl)
+        return function.theta, self._searched(False, self.max_backtracks if longest else 0, loss_before, 0.0)
+
+    @staticmethod
+    def _searched(accepted: bool, backtracks: int, loss: float, kl: float) -> dict[str, float]:
+        return {
+            "line_search/accepted": float(accepted),
+            "line_search/backtracks": float(backtracks),
+            "outer/loss_after": loss,
+            "outer/kl": kl,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: every step starts afresh."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

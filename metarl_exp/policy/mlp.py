@@ -1,0 +1,119 @@
+"""Multi-layer perceptron policies whose parameters may carry a leading task axis.
+
+`policy(parameters, observations)` maps observations [N, M, T, S] (or [N, M, S] while acting) to a distribution over
+actions with the same leading axes. Parameters are a value: those of the module, [out, in], shared by all tasks, or a
+stack of them, [N, out, in], one for each task.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, bounded_log_std
+from metarl_exp.maths.parameters import Parameters
+from metarl_exp.types import Spec
+from metarl_exp.validation import require_choice, require_integer, require_number
+
+ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W ᵀ + b, with one W for all tasks ([out, in]) or one for each ([N, out, in]); x [N, ..., in] → [N, ..., out].
+
+    `baddbmm` on the stack, since `vmap` over tasks costs about twice as much on a CPU.
+    """
+    if weight.dim() == 2:
+        return nn.functional.linear(x, weight, bias)
+    flat = torch.baddbmm(bias.unsqueeze(1), x.reshape(x.shape[0], -1, x.shape[-1]), weight.mT)
+    return flat.view(*x.shape[:-1], weight.shape[1])
+
+
+class MLP(nn.Module):
+    """Hidden layers and a linear output: Xavier-uniform weights, zero biases.  [finn2017maml, code]"""
+
+    def __init__(
+        self, sizes: Sequence[int], activation: str, generator: torch.Generator | None, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        require_choice("policy.activation", activation, ACTIVATIONS)
+        for size in sizes:
+            require_integer("policy.hidden_sizes", size, low=1)
+        self.activation = ACTIVATIONS[activation]
+        self.layers = nn.ModuleList(nn.Linear(i, o, dtype=dtype) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        for layer in self.layers:
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+
+    def outputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """The network alone: [N, ..., S] → [N, ..., out]."""
+        x = observations
+        for i in range(len(self.layers)):
+            x = linear(x, parameters[f"layers.{i}.weight"], parameters[f"layers.{i}.bias"])
+            if i + 1 < len(self.layers):
+                x = self.activation(x)
+        return x
+
+
+class GaussianMLP(MLP):
+    """Mean from an MLP, log-std a free parameter that does not depend on the state and adapts with the rest.
+
+    `min_std` and `max_std` bound the standard deviation through `bounded_log_std`, which is the identity from
+    e·min_std to max_std/e. Raises ValueError for discrete actions.
+    """
+
+    distribution = DiagonalGaussian
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        init_std: float,
+        min_std: float,
+        max_std: float,
+        spec: Spec,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if spec.discrete:
+            raise ValueError(
+                f"policy=gaussian_mlp needs continuous actions, these tasks have {spec.action_size} discrete ones: "
+                "use policy=categorical_mlp"
+            )
+        super().__init__([spec.observation_size, *hidden_sizes, spec.action_size], activation, generator, dtype)
+        require_number("policy.min_std", min_std, above=0)
+        require_number("policy.max_std", max_std, above=min_std * math.exp(2))
+        require_number("policy.init_std", init_std, low=min_std * math.e, high=max_std / math.e)
+        self.spec = spec
+        self.bounds = math.log(min_std), math.log(max_std)
+        self.log_std = nn.Parameter(torch.full((spec.action_size,), math.log(init_std), dtype=dtype))
+
+    def forward(self, parameters: Parameters, observations: Tensor) -> DiagonalGaussian:
+        mean = self.outputs(parameters, observations)
+        log_std = bounded_log_std(parameters["log_std"], *self.bounds)
+        if log_std.dim() == 2:
+            log_std = log_std.view(-1, *[1] * (mean.dim() - 2), mean.shape[-1])
+        return DiagonalGaussian(mean, log_std.expand_as(mean))
+
+
+class CategoricalMLP(MLP):
+    """Logits of the discrete actions from an MLP. Raises ValueError for continuous actions."""
+
+    distribution = Categorical
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        spec: Spec,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if not spec.discrete:
+            raise ValueError("policy=categorical_mlp needs discrete actions, these are continuous: use policy=gaussian_mlp")
+        super().__init__([spec.observation_size, *hidden_sizes, spec.action_size], activation, generator, dtype)
+        self.spec = spec
+
+    def forward(self, parameters: Parameters, observations: Tensor) -> Categorical:
+        return Categorical(self.outputs(parameters, observations))

@@ -1,0 +1,97 @@
+"""Sampling: the only place where raw data enters. It is checked here, once, and never changed afterwards."""
+
+import torch
+from torch import Tensor
+
+from metarl_exp.maths.parameters import Parameters
+from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.types import BatchedEnv, Policy, Trajectories, require_finite
+
+
+@torch.no_grad()
+def rollout(
+    env: BatchedEnv,
+    policy: Policy,
+    parameters: Parameters,
+    shape: tuple[int, int],
+    generator: torch.Generator,
+    deterministic: bool = False,
+) -> Trajectories:
+    """One episode in each of the `shape` = (N, M) environments, at most `horizon` steps: Trajectories [N, M, T, …].
+
+    The noise of all T steps is drawn ahead, so that the generator moves on by the same amount however the episodes
+    go. Raises NonFiniteError if an observation, a reward or the policy's output is not finite.
+    """
+    horizon = policy.spec.horizon
+    observation = env.reset()
+    device, dtype = observation.device, parameters[next(iter(parameters))].dtype
+    noise = policy.distribution.noise((horizon, *shape), policy.spec.action_size, generator).to(device, dtype)
+    alive = torch.ones(shape, dtype=torch.bool, device=device)
+    final = observation = observation.to(dtype)
+    history: list[tuple[Tensor, ...]] = []
+    for t in range(horizon):
+        distribution = policy(parameters, observation)
+        action = distribution.mode() if deterministic else distribution.sample(noise[t])
+        step = env.step(action)
+        history.append((observation, action, step.reward.to(dtype), step.terminal, alive))
+        observation = step.observation.to(dtype)
+        final = torch.where(alive.unsqueeze(-1), observation, final)
+        alive = alive & ~(step.terminal | step.truncated)
+        if not alive.any():
+            break
+    observations, actions, rewards, terminal, mask = (torch.stack(x, dim=2) for x in zip(*history, strict=True))
+    trajectories = Trajectories(
+        zero_where(~mask, observations),
+        zero_where(~mask, actions),
+        zero_where(~mask, rewards),
+        terminal & mask,
+        mask,
+        final,
+    )
+    for name in ("observations", "actions", "rewards", "final_observations"):
+        value = getattr(trajectories, name)
+        if value.is_floating_point():
+            require_finite(f"{name} (indices: task, trajectory, step, …)", value, trajectories)
+    return trajectories
+
+
+def zero_where(condition: Tensor, x: Tensor) -> Tensor:
+    """x [N, M, T, …] with zeros where the condition [N, M, T] holds."""
+    return x.masked_fill(condition.view(*condition.shape, *[1] * (x.dim() - 3)), 0)
+
+
+class Sampler:
+    """Rolls a policy out in N tasks × M trajectories at once, the policy on the whole batch at every step."""
+
+    def __init__(
+        self, policy: Policy, task_distribution: TaskDistribution, trajectories: int, device: torch.device
+    ) -> None:
+        self.policy, self.task_distribution = policy, task_distribution
+        self.trajectories, self.device = trajectories, device
+
+    def __call__(
+        self,
+        parameters: Parameters,
+        tasks: Tensor,
+        actions: torch.Generator,
+        environment: torch.Generator,
+        deterministic: bool = False,
+    ) -> Trajectories:
+        """Trajectories [N, M, T, …] of tasks [N, …] with parameters φ [N, …] acting.
+
+        `actions` and `environment` generate the policy's and the environments' randomness; `deterministic` takes the
+        most likely action.
+        """
+        env = self.task_distribution.make_env(tasks, self.trajectories, environment, self.device)
+        return rollout(env, self.policy, parameters, (len(tasks), self.trajectories), actions, deterministic)
+
+
+def join_episodes(episodes: list[Trajectories]) -> Trajectories:
+    """Trajectories with M = 1 each, sampled one after the other, as one batch [N, len(episodes), T, …]."""
+    longest = max(episode.mask.shape[2] for episode in episodes)
+
+    def padded(x: Tensor) -> Tensor:
+        return torch.cat([x, x.new_zeros(*x.shape[:2], longest - x.shape[2], *x.shape[3:])], dim=2)
+
+    over_time = [torch.cat([padded(x) for x in field], dim=1) for field in zip(*[e[:-1] for e in episodes], strict=True)]
+    return Trajectories(*over_time, torch.cat([e.final_observations for e in episodes], dim=1))

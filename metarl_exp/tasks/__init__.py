@@ -1,0 +1,15 @@
+"""Task distributions: what is shared by all tasks is code, what differs is a row of numbers.
+
+A distribution is any object with the attributes and methods of `TaskDistribution`; `navigation_2d.py` is the file to
+copy for one of your own. Importing this package registers each shipped distribution as a Gymnasium environment.
+"""
+
+from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.tasks.cartpole import CartPole
+from metarl_exp.tasks.gymnasium_env import TaskEnv, register_all
+from metarl_exp.tasks.live import LiveEnv
+from metarl_exp.tasks.navigation_2d import Navigation2D
+
+register_all()
+
+__all__ = ["CartPole", "LiveEnv", "Navigation2D", "TaskDistribution", "TaskEnv"]

@@ -1,0 +1,37 @@
+"""The contract of a task distribution."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metarl_exp.types import BatchedEnv, Spec
+
+
+class TaskDistribution(Protocol):
+    """p(τ). A task is data, one row of `sample`, and never a mode that an environment is in."""
+
+    spec: Spec
+    parameter_names: tuple[str, ...]  # what the columns of a task are
+    version: int  # rises when the same task would give other numbers
+
+    def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        """Draw tasks for training or validation: [N, task parameters], float64, on the CPU."""
+        ...
+
+    def test_tasks(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        """The tasks that tables are made of; a published list where there is one, else drawn like any other."""
+        ...
+
+    def make_env(
+        self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
+    ) -> BatchedEnv:
+        """Environments of N tasks × M episodes; `generator` is the only source of their randomness."""
+        ...
+
+
+def uniform(
+    shape: tuple[int, ...], low: float | Tensor, high: float | Tensor, generator: torch.Generator
+) -> Tensor:
+    """Uniform draws in [low, high), float64."""
+    return low + (high - low) * torch.rand(*shape, generator=generator, dtype=torch.float64)

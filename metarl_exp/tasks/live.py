@@ -1,0 +1,55 @@
+"""One live Gymnasium environment as a batch of one, for adapting to it at test time."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl_exp.types import Spec, Step
+
+
+class LiveEnv:
+    """Steps the environment itself: N = M = 1, one episode between two calls of `reset`.
+
+    Continuous actions are clipped to the environment's bounds. The first reset is seeded from `generator`, later
+    ones let the environment go on with its own randomness, as Gymnasium asks. Raises ValueError if the spaces do not
+    fit the policy's spec.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], spec: Spec, generator: torch.Generator) -> None:
+        self.env, self.spec = env, spec
+        self.seed: int | None = int(torch.randint(2**31 - 1, (), generator=generator))
+        observation, action = env.observation_space, env.action_space
+        discrete = isinstance(action, gymnasium.spaces.Discrete)
+        found = (
+            int(np.prod(observation.shape or (0,))),
+            int(action.n) if discrete else int(np.prod(action.shape or (0,))),  # type: ignore[attr-defined]
+            discrete,
+        )
+        if found != spec[:3]:
+            raise ValueError(
+                f"environment has (observation size, action size, discrete) = {found}, the policy was made for {spec[:3]}"
+            )
+
+    def reset(self) -> Tensor:
+        observation, _ = self.env.reset(seed=self.seed)
+        self.seed = None
+        return self._batch(observation)
+
+    def step(self, action: Tensor) -> Step:
+        value: Any = int(action) if self.spec.discrete else self.clipped(action[0, 0].cpu().numpy())
+        observation, reward, terminal, truncated, _ = self.env.step(value)
+        flags = (torch.tensor([[bool(flag)]]) for flag in (terminal, truncated))
+        return Step(self._batch(observation), torch.tensor([[float(reward)]]), *flags)
+
+    def clipped(self, action: np.ndarray) -> np.ndarray:
+        """The action inside the bounds of the environment's action space."""
+        space = self.env.action_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
+
+    @staticmethod
+    def _batch(observation: Any) -> Tensor:
+        return torch.as_tensor(np.asarray(observation, dtype=np.float32)).reshape(1, 1, -1)

@@ -1,0 +1,121 @@
+"""The data that flows: immutable tuples of tensors, and the errors that say the data is wrong.
+
+Legend of every shape in this package: **N** tasks · **M** trajectories a task · **T** time steps (padded) ·
+**S** observation size · **A** action size · **K** inner steps · **P** number of parameters.
+θ are the meta-parameters, φ those adapted to a task; φ_k is φ after k inner steps, φ_0 = θ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from torch import Tensor
+from torch.nn import Parameter
+
+from metarl_exp.maths.distributions import Distribution
+from metarl_exp.maths.parameters import Parameters
+
+if TYPE_CHECKING:
+    from metarl_exp.adaptation import AdaptationPath
+
+
+class Spec(NamedTuple):
+    """What a policy has to know of a task distribution."""
+
+    observation_size: int  # S
+    action_size: int  # A: dimensions if continuous, choices if discrete
+    discrete: bool
+    horizon: int  # most steps of an episode: the time limit
+
+
+class Step(NamedTuple):
+    """What a batch of environments answers to a batch of actions."""
+
+    observation: Tensor  # [N, M, S] what follows the action
+    reward: Tensor  # [N, M] environment reward of this step
+    terminal: Tensor  # [N, M] bool: the MDP ended with this step
+    truncated: Tensor  # [N, M] bool: the environment's own limit ended the episode, the MDP did not
+
+
+class Trajectories(NamedTuple):
+    """Raw data of N × M episodes, zero wherever `mask` is false; T is the longest episode's length."""
+
+    observations: Tensor  # [N, M, T, S] what the policy saw
+    actions: Tensor  # [N, M, T, A], or [N, M, T] if discrete
+    rewards: Tensor  # [N, M, T] environment reward
+    terminal: Tensor  # [N, M, T] bool: the MDP ended with this step (never set by a time limit)
+    mask: Tensor  # [N, M, T] bool: this step happened
+    final_observations: Tensor  # [N, M, S] what followed the last step
+
+    def returns(self) -> Tensor:
+        """Undiscounted sum of rewards of each episode, [N, M]."""
+        return self.rewards.sum(-1)
+
+
+class Experience(NamedTuple):
+    """What a loss needs of a batch of trajectories: advantages are numbers here, nothing is fitted later."""
+
+    observations: Tensor  # [N, M, T, S]
+    actions: Tensor  # [N, M, T, A], or [N, M, T] if discrete
+    advantages: Tensor  # [N, M, T]
+    mask: Tensor  # [N, M, T] bool
+    parameters: Parameters  # the φ_k [N, ...] that acted
+
+
+class MetaBatch(NamedTuple):
+    """All that one meta-iteration sampled: K batches to adapt with and one to judge the result by."""
+
+    tasks: Tensor  # [N, task parameters]
+    experiences: tuple[Experience, ...]  # K + 1, the k-th sampled with φ_k
+    returns: Tensor  # [N, K + 1] mean undiscounted return of each task after 0…K inner steps
+    path: AdaptationPath  # the inner updates as they were made while sampling
+
+
+class Iteration(NamedTuple):
+    """Record of one meta-iteration; the only thing that loggers, files and progress displays consume."""
+
+    index: int
+    tasks: Tensor  # [N, task parameters]
+    returns: Tensor  # [N, K + 1] as in MetaBatch
+    parameters: Parameters  # the θ which that data was sampled with, before the outer step
+    metrics: dict[str, float]  # glossary: metrics.py
+
+
+class BatchedEnv(Protocol):
+    """Dynamics of N × M episodes at once. An episode that ended may be stepped on; its results are ignored."""
+
+    def reset(self) -> Tensor: ...
+    def step(self, action: Tensor) -> Step: ...
+
+
+class Policy(Protocol):
+    """An `nn.Module` whose parameters are θ; acting and learning pass parameters as a value.
+
+    `distribution` is the class that calling the policy gives, `spec` the one of the tasks it was made for.
+    """
+
+    spec: Spec
+    distribution: type[Distribution]
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+    def __call__(self, parameters: Parameters, observations: Tensor) -> Distribution: ...
+
+
+class NonFiniteError(FloatingPointError):
+    """A quantity that must be finite is not; `batch` is what it was computed from."""
+
+    def __init__(self, quantity: str, where: str, batch: Any) -> None:
+        super().__init__(f"{quantity} is not finite ({where})")
+        self.quantity = quantity
+        self.batch = batch
+
+
+def require_finite(quantity: str, value: Tensor, batch: Any) -> None:
+    """Raise `NonFiniteError` naming the first offending index of `value`."""
+    # One reduction for the usual case: a sum is finite unless an entry is not (or it overflows, then look again).
+    if value.sum().isfinite():
+        return
+    bad = (~value.isfinite()).nonzero()
+    if len(bad):
+        raise NonFiniteError(quantity, f"{len(bad)} of {value.numel()} entries, first at {bad[0].tolist()}", batch)

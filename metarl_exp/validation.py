@@ -1,0 +1,55 @@
+"""Errors about values that a person typed: the field, the value, what is allowed, and the nearest valid one."""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+def nearest(value: str, allowed: Iterable[str]) -> str:
+    """« (did you mean 'x'?)», or nothing if no allowed name is close."""
+    close = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def require_choice(field: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise ValueError unless value is one of the allowed names."""
+    names = list(allowed)
+    if value not in names:
+        raise ValueError(f"{field}={value!r}: allowed are {', '.join(names)}{nearest(str(value), names)}")
+
+
+def require_number(
+    field: str,
+    value: object,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+) -> None:
+    """Raise ValueError unless value is a finite number with low ≤ value ≤ high and value > above."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not low <= value <= high or not value > above:
+        bounds = [f"≥ {low:g}" if low > -math.inf else "", f"> {above:g}" if above > -math.inf else ""]
+        bounds.append(f"≤ {high:g}" if high < math.inf else "")
+        wanted = " and ".join(filter(None, bounds))
+        raise ValueError(f"{field}={value!r}: must be a number{' ' + wanted if wanted else ''}")
+
+
+def require_integer(field: str, value: object, *, low: int) -> None:
+    """Raise ValueError unless value is an integer ≥ low."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{field}={value!r}: must be an integer ≥ {low}")
+
+
+def require_flag(field: str, value: object) -> None:
+    """Raise ValueError unless value is true or false (a typed "no" would otherwise count as true)."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{field}={value!r}: must be true or false")
+
+
+def require_range(field: str, value: object) -> tuple[float, float]:
+    """A pair [low, high] with low ≤ high, as floats; raise ValueError otherwise."""
+    pair = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    if len(pair) != 2 or not all(isinstance(x, int | float) and math.isfinite(x) for x in pair) or pair[0] > pair[1]:
+        raise ValueError(f"{field}={value!r}: must be a pair [low, high] of numbers with low ≤ high")
+    return float(pair[0]), float(pair[1])
