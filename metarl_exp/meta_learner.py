@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +154,22 @@ class MetaLearner:
             "perf/env_steps_per_s": steps / (finished - started),
         }
         return Iteration(index, batch.tasks, batch.returns, theta, metrics)
+
+    def state(self) -> dict[str, Any]:
+        """All that continuing bit for bit takes, as tensors, numbers and plain containers."""
+        return {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "theta": self.theta,
+            "outer_optimizer": self.outer_optimizer.state_dict(),
+            "streams": self.streams.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state()` was taken."""
+        self.iteration, self.env_steps, self.theta = state["iteration"], state["env_steps"], state["theta"]
+        self.outer_optimizer.load_state_dict(state["outer_optimizer"])
+        self.streams.restore(state["streams"])
 
     def adapt(
         self, env, episodes: int, steps: int | None = None, step_scale: Sequence[float] = (1.0,), seed: int = 0

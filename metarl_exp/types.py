@@ -107,8 +107,7 @@ class NonFiniteError(FloatingPointError):
 
     def __init__(self, quantity: str, where: str, batch: Any) -> None:
         super().__init__(f"{quantity} is not finite ({where})")
-        self.quantity = quantity
-        self.batch = batch
+        self.quantity, self.where, self.batch = quantity, where, batch
 
 
 def require_finite(quantity: str, value: Tensor, batch: Any) -> None:

@@ -1,0 +1,235 @@
+"""From a configuration to objects: composing, checking what was typed, the fingerprint, and the wiring.
+
+With `train.py` the only module that knows Hydra and OmegaConf.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from metarl_exp.checkpoint import load_theta
+from metarl_exp.evaluation import Evaluation
+from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.streams import streams
+from metarl_exp.tracker import Tracker
+from metarl_exp.validation import nearest, require_flag, require_integer
+
+# Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
+NOT_IN_FINGERPRINT = ("seed", "tracker", "device", "threads", "restart", "output_root", "hydra")
+
+# Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
+# value is left out of the fingerprint, so that it equals that of a run which never had it.
+NEUTRAL: dict[str, Any] = {}
+
+
+class Parts(NamedTuple):
+    """What one run is made of."""
+
+    learner: MetaLearner
+    evaluation: Evaluation
+    tracker: Tracker
+
+
+def config_dir() -> Path:
+    """`conf/` of a checkout or editable install, or its copy inside an installed wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def compose(overrides: Sequence[str] = (), user_dir: str | None = None) -> DictConfig:
+    """The configuration of one run, as `metarl-train` with these overrides would have it."""
+    search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra_compose("train", [*overrides, *search])
+
+
+def fingerprint(config: DictConfig) -> str:
+    """Ten hex digits of everything that can change a run's numbers, except its seed."""
+    return hashlib.sha256(json.dumps(_fingerprinted(config), sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _fingerprinted(config: DictConfig) -> dict[str, Any]:
+    tree = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, [key for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
+    )
+    return {key: value for key, value in _leaves(tree) if key not in NEUTRAL or value != NEUTRAL[key]}
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; whole numbers as floats, so that 1 and 1.0 are one value."""
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        numbers = isinstance(tree, list) and all(isinstance(x, int) and not isinstance(x, bool) for x in tree)
+        whole = isinstance(tree, int) and not isinstance(tree, bool)
+        yield prefix, [float(x) for x in tree] if numbers else float(tree) if whole else tree
+
+
+def experiment_name(config: DictConfig) -> str:
+    """The chosen experiment, or `default`; only known while Hydra runs."""
+    choice = OmegaConf.select(config, "hydra.runtime.choices.experiment")
+    return str(choice).replace("/", "-") if choice not in (None, "null") else "default"
+
+
+def run_name(config: DictConfig) -> str:
+    """Name of a run's folder: experiment, fingerprint and seed."""
+    return f"{experiment_name(config)}-{fingerprint(config)}-seed{config.seed}"
+
+
+OmegaConf.register_new_resolver("run_folder", lambda *, _root_: run_name(_root_), replace=True)
+
+
+def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> None:
+    """Raise ValueError for a key or an option that does not exist, naming the nearest one that does."""
+    parsed = [o for o in OverridesParser.create().parse_overrides(list(overrides)) if not _is_hydras(o)]
+    options = _options(user_dir)
+    chosen = []
+    for override in parsed:
+        group = override.key_or_group
+        for value in _values(override) if group in options else []:
+            if value not in (None, "null") and value not in options[group]:
+                allowed = ", ".join(sorted(options[group]))
+                raise ValueError(f"{group}={value}: allowed are {allowed}{nearest(str(value), options[group])}")
+            chosen.append(f"{group}={'null' if value is None else value}")
+    config = compose(chosen, user_dir)
+    keys = [key for key, _ in _leaves(OmegaConf.to_container(config, resolve=False))]
+    known = {*keys, *(key.rsplit(".", depth)[0] for key in keys for depth in range(1, 4)), *options}
+    for override in parsed:
+        key = override.key_or_group
+        if key not in options and key not in known and not override.is_add():
+            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; groups are {', '.join(sorted(options))}")
+
+
+def _is_hydras(override: Override) -> bool:
+    return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
+
+
+def _values(override: Override) -> list[Any]:
+    """The values of an override, all of them if it is a sweep."""
+    if override.is_sweep_override():
+        return [value.strip("'\"") for value in override.sweep_string_iterator()]  # type: ignore[union-attr]
+    return [override.value()]
+
+
+def _options(user_dir: str | None) -> dict[str, list[str]]:
+    """Every config group and its options, nested ones by their path."""
+    search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        hydra_compose("train", search, return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+        roots = [config_dir(), *([Path(user_dir)] if user_dir else [])]
+        groups = [group for group in loader.list_groups("") if any((root / group).is_dir() for root in roots)]
+        return {
+            group: sorted(
+                {str(f.relative_to(r / group).with_suffix("")) for r in roots for f in (r / group).rglob("*.yaml")}
+            )
+            for group in groups
+        }
+
+
+def component(group: str, node: DictConfig, **wired: Any) -> Any:
+    """Construct the component of a group from its node and the parts it is wired to.
+
+    Raises ValueError for keys that its constructor does not take, or lacks.
+    """
+    target = get_object(node["_target_"])
+    keys = [str(key) for key in node if key != "_target_"]
+    takes = inspect.signature(target).parameters
+    for key in keys:
+        if key not in takes:
+            allowed = [name for name in takes if name not in wired]
+            raise ValueError(f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed)}")
+    missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
+    if missing:
+        raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
+    return instantiate(node, _partial_=True, _convert_="all")(**{k: v for k, v in wired.items() if k in takes})
+
+
+def build(config: DictConfig) -> Parts:
+    """Wire one run, in the order in which parts need each other. Raises ValueError for anything out of range."""
+    require_integer("seed", config.seed, low=0)
+    require_integer("iterations", config.iterations, low=0)
+    require_flag("restart", config.restart)
+    if config.threads is not None:
+        require_integer("threads", config.threads, low=1)
+    generators = streams(config.seed)
+    tasks = component("tasks", config.tasks)
+    policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
+    objective = component("objective", config.objective)
+    adaptation = component(
+        "adaptation",
+        config.adaptation,
+        policy=policy.to(device_named(config.device)),
+        inner_optimizer=component("inner_optimizer", config.inner_optimizer),
+        fast_weights=component("fast_weights", config.fast_weights),
+        inner_loss=objective.inner_loss,
+    )
+    learner = MetaLearner.from_parts(
+        task_distribution=tasks,
+        policy=policy,
+        advantage=component("advantage", config.advantage),
+        adaptation=adaptation,
+        objective=objective,
+        outer_optimizer=component("outer_optimizer", config.outer_optimizer),
+        meta_batch_size=config.meta_batch_size,
+        trajectories=config.trajectories,
+        streams=generators,
+    )
+    if config.init_from is not None:
+        learner.theta = load_theta(Path(config.init_from), "best", like=learner.theta)
+    return Parts(learner, component("evaluation", config.evaluation), component("tracker", config.tracker))
+
+
+def device_named(name: str) -> torch.device:
+    """The torch device of that name; ValueError if there is none here."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device={name!r} is not available here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def environment_identity(config: DictConfig, parts: Parts) -> dict[str, Any]:
+    """What tells this run's environments from others: class, version and settings."""
+    settings = OmegaConf.to_container(config.tasks, resolve=True)
+    assert isinstance(settings, dict)
+    return {"id": settings.pop("_target_"), "version": parts.learner.task_distribution.version, "settings": settings}
+
+
+def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:
+    """Fingerprinted keys in which two configurations differ, as «key: one ≠ other»."""
+    one, two = _fingerprinted(config), _fingerprinted(other)
+    return [f"{key}: {one.get(key)} ≠ {two.get(key)}" for key in sorted(one | two) if one.get(key) != two.get(key)]
+
+
+def load_config(run: str | Path) -> DictConfig:
+    """The configuration that a run was made from."""
+    path = Path(run) / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
+    return OmegaConf.load(path)  # type: ignore[return-value]
+
+
+def load(run: str | Path, which: str = "best") -> MetaLearner:
+    """The learner of a run with its θ: `which` is `best`, `latest` or `initial`. Its task stream starts afresh."""
+    learner = build(load_config(run)).learner
+    if which != "initial":
+        learner.theta = load_theta(Path(run), which, like=learner.theta)
+    return learner

@@ -1,0 +1,95 @@
+"""The meta-test protocol: what a θ is worth on held-out tasks after 0 … K_test gradient steps.
+
+It reads θ and draws from generators of its own, made afresh for each evaluation, so that it disturbs nothing in
+training and two evaluations of one θ are equal. Three task sets are kept apart: the training stream, `validation`
+(which iterate is best) and `test` (tables only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarl_exp.adaptation import scale_at
+from metarl_exp.maths.parameters import Parameters
+from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.sampler import Sampler
+from metarl_exp.streams import Streams, stream, streams
+from metarl_exp.types import Trajectories
+from metarl_exp.validation import require_choice, require_flag, require_integer, require_number
+
+BEST_BY = ("validation", "training_return")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How to evaluate, and which iterate counts as the best.
+
+    steps: K_test, gradient steps on each task. step_scale: multiples of the inner step size at steps 0, 1, …, the
+    last for all later ones ([1, 0.5]: full first, half afterwards). trajectories: episodes a task at each step; they
+    are both what the task is adapted with and what the return is measured on. deterministic: measure returns with the
+    most likely action, on episodes of their own, while adaptation still explores. best_by: `validation` (return after
+    `steps` steps on validation tasks, looked at every `validate_every` iterations) or `training_return` (post-update
+    return of the training batch, as published). The task sets have `test_tasks` and `validation_tasks` tasks; their
+    seed is `task_seed`, whatever the seed of training, so that runs are compared on the same tasks.
+    """
+
+    steps: int
+    step_scale: Sequence[float]
+    trajectories: int
+    test_tasks: int
+    validation_tasks: int
+    validate_every: int
+    best_by: str
+    deterministic: bool
+    task_seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("trajectories", "test_tasks", "validation_tasks", "validate_every"):
+            require_integer(f"evaluation.{name}", getattr(self, name), low=1)
+        for name in ("steps", "task_seed"):
+            require_integer(f"evaluation.{name}", getattr(self, name), low=0)
+        if isinstance(self.step_scale, str) or not isinstance(self.step_scale, Sequence) or not self.step_scale:
+            raise ValueError(f"evaluation.step_scale={self.step_scale!r}: must be a list of at least one number ≥ 0")
+        for scale in self.step_scale:
+            require_number("evaluation.step_scale", scale, low=0)
+        require_choice("evaluation.best_by", self.best_by, BEST_BY)
+        require_flag("evaluation.deterministic", self.deterministic)
+
+    def tasks(self, learner: MetaLearner, which: str) -> Tensor:
+        """The held-out tasks of a set, `validation` or `test`: [N, task parameters]."""
+        require_choice("task set", which, ["validation", "test"])
+        generator = stream(self.task_seed, f"evaluation/{which}/tasks")
+        if which == "test":
+            return learner.task_distribution.test_tasks(self.test_tasks, generator)
+        return learner.task_distribution.sample(self.validation_tasks, generator)
+
+    def __call__(self, learner: MetaLearner, theta: Parameters, which: str) -> Tensor:
+        """Returns [N, K_test + 1] of θ on a task set: undiscounted, mean over trajectories, after 0 … K_test steps."""
+        return mean_returns(self.measure(learner, theta, which))
+
+    def measure(self, learner: MetaLearner, theta: Parameters, which: str) -> list[Trajectories]:
+        """The trajectories behind `__call__`, one batch for each number of steps."""
+        tasks, draws = self.tasks(learner, which), streams(self.task_seed, f"evaluation/{which}/")
+        device = next(iter(theta.values())).device
+        sampler = Sampler(learner.policy, learner.task_distribution, self.trajectories, device)
+        path = learner.adaptation.start(theta, len(tasks), "first")
+        measured: list[Trajectories] = []
+        for k in range(self.steps + 1):
+            trajectories = sampler(path.parameters, tasks, draws.actions, draws.environment)
+            measured.append(self._mode(sampler, path.parameters, tasks, draws) if self.deterministic else trajectories)
+            if k < self.steps:
+                path.step(learner.advantage(trajectories, path.parameters), scale_at(self.step_scale, k))
+        return measured
+
+    @staticmethod
+    def _mode(sampler: Sampler, parameters: Parameters, tasks: Tensor, draws: Streams) -> Trajectories:
+        return sampler(parameters, tasks, draws.actions, draws.environment, deterministic=True)
+
+
+def mean_returns(measured: list[Trajectories]) -> Tensor:
+    """Mean undiscounted return of each task after each number of steps: [N, len(measured)]."""
+    return torch.stack([trajectories.returns().mean(1) for trajectories in measured], dim=1).cpu()

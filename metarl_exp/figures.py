@@ -1,0 +1,100 @@
+"""Figures of one run, from its records: PNG for looking, PDF for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from metarl_exp.types import Trajectories
+
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+    "savefig.bbox": "tight",
+}
+SIZE = (4.6, 3.1)  # inches: about a column of a two-column paper
+NAMES = {"initial": "before meta-training", "best": "best iterate", "last": "last iterate"}
+
+
+def _save(figure: Figure, folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    return folder / f"{name}.png"
+
+
+def learning_curve(records: list[dict[str, Any]], folder: Path) -> Path:
+    """Return of the training tasks against meta-iterations, one line for each number of inner steps."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SIZE)
+        axes = figure.subplots()
+        iterations = [record["iteration"] for record in records]
+        steps = sum(key.startswith("return/step_") for key in records[0]) if records else 0
+        colours = matplotlib.colormaps["viridis"](np.linspace(0.75, 0.15, max(steps, 1)))
+        for k in range(steps):
+            label = f"after {k} inner step{'' if k == 1 else 's'}"
+            axes.plot(iterations, [record[f"return/step_{k}"] for record in records], color=colours[k], label=label)
+        axes.set(xlabel="meta-iteration", ylabel="mean return of training tasks")
+        if steps:
+            axes.legend()
+        return _save(figure, folder, "learning_curve")
+
+
+def gradient_steps(evaluation: dict[str, Any], folder: Path) -> Path:
+    """Return on held-out tasks against gradient steps, with intervals over tasks."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SIZE)
+        axes = figure.subplots()
+        for i, (name, entry) in enumerate(evaluation["theta"].items()):
+            steps = np.arange(len(entry["mean"]))
+            mean = np.array(entry["mean"])
+            label = f"{NAMES.get(name, name)} (iteration {entry['iteration']})"
+            line = axes.plot(steps, mean, marker="o", markersize=4, label=label, linestyle="--" if i == 0 else "-")
+            if all(entry["interval"]):
+                axes.fill_between(steps, *np.array(entry["interval"]).T, alpha=0.15, color=line[0].get_color())
+        axes.set(xlabel="gradient steps", ylabel=f"return on {evaluation['tasks']['n']} held-out tasks", xticks=steps)
+        axes.legend()
+        axes.set_title("bands: 95 % interval over tasks", fontsize=7, loc="right", color="0.4")
+        return _save(figure, folder, "gradient_steps")
+
+
+def paths(
+    measured: list[Trajectories], place: Callable[[Tensor], Tensor], landmarks: Tensor, folder: Path, tasks: int = 4
+) -> Path:
+    """Paths in the plane before and after adaptation, some tasks side by side.
+
+    `measured` has the trajectories after each number of gradient steps, of which the first and the last are drawn;
+    `place` maps observations to the plane; landmarks [N, 2] mark the goals.
+    """
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        tasks = min(tasks, len(landmarks))
+        limit = 1.6 * landmarks.abs().max().item()
+        figure = Figure(figsize=(1.9 * tasks, 3.9))
+        rows = figure.subplots(2, tasks, squeeze=False, sharex=True, sharey=True)
+        for axes_row, k in zip(rows, (0, len(measured) - 1), strict=True):
+            for task, axes in enumerate(axes_row):
+                for episode in range(min(6, measured[k].mask.shape[1])):
+                    axes.plot(*_path(measured[k], place, task, episode), linewidth=0.7, alpha=0.8)
+                axes.plot(*landmarks[task].tolist(), marker="*", markersize=11, color="black", zorder=3)
+                axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+            axes_row[0].set_ylabel("before" if k == 0 else f"after {k} step{'' if k == 1 else 's'}")
+        figure.tight_layout(pad=0.4)
+        return _save(figure, folder, "paths")
+
+
+def _path(trajectories: Trajectories, place: Callable[[Tensor], Tensor], task: int, episode: int) -> np.ndarray:
+    """One episode's places, the last one included: [2, steps + 1]."""
+    seen = trajectories.observations[task, episode][trajectories.mask[task, episode]]
+    return place(torch.cat([seen, trajectories.final_observations[task, episode][None]])).cpu().numpy().T

@@ -1,0 +1,29 @@
+"""The glossary of metrics: name, unit, meaning. A test compares it with what a run really logs."""
+
+import re
+
+GLOSSARY: dict[str, tuple[str, str]] = {
+    "iteration": ("count", "meta-iteration, from 0"),
+    "env_steps": ("steps", "environment steps taken by training so far, this iteration included"),
+    "return/step_<k>": ("reward", "mean undiscounted return of the training tasks after k inner steps"),
+    "return/gain": ("reward", "mean return after the last inner step minus before the first"),
+    "return/tasks_made_worse": ("share", "training tasks whose return adaptation lowered"),
+    "validation/step_<k>": ("reward", "mean undiscounted return of the validation tasks after k gradient steps"),
+    "outer/loss_before": ("1", "meta-objective on the batch before the outer step"),
+    "outer/loss_after": ("1", "meta-objective on the same batch after the outer step"),
+    "outer/kl": ("nats", "mean KL of the post-update policies, old against new θ; 0 if θ was not changed"),
+    "outer/gradient_norm": ("1", "Euclidean norm of the meta-gradient"),
+    "cg/products": ("count", "curvature products of conjugate gradient"),
+    "cg/residual": ("1", "relative residual that conjugate gradient stopped at"),
+    "cg/nonpositive_curvature": ("count", "directions of non-positive curvature (0 unless numerics fail)"),
+    "line_search/accepted": ("0 or 1", "whether some step length was accepted; if not, θ stayed"),
+    "line_search/backtracks": ("count", "how often the step was shortened"),
+    "perf/inner_s": ("s", "sampling and adaptation"),
+    "perf/outer_s": ("s", "outer step"),
+    "perf/env_steps_per_s": ("steps/s", "environment steps of the iteration over its time"),
+}
+
+
+def glossary_name(metric: str) -> str:
+    """The glossary's name of a logged metric: numbers of steps become <k>."""
+    return re.sub(r"step_\d+$", "step_<k>", metric)

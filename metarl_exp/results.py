@@ -1,0 +1,79 @@
+"""What `evaluation.json` holds, and how it is shown: returns after 0 … K_test gradient steps on held-out tasks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.table import Table
+from torch import Tensor
+
+from metarl_exp.evaluation import Evaluation, mean_returns
+from metarl_exp.maths.parameters import Parameters
+from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.statistics import t_interval
+from metarl_exp.types import Trajectories
+
+OVER = "95 % t-interval over the test tasks of this one training run; intervals over seeds are another thing"
+
+
+class Candidate(NamedTuple):
+    """A θ to evaluate, and the number of outer steps behind it."""
+
+    iteration: int
+    theta: Parameters
+
+
+def evaluate(
+    learner: MetaLearner, evaluation: Evaluation, candidates: dict[str, Candidate]
+) -> tuple[dict[str, Any], dict[str, list[Trajectories]]]:
+    """The content of `evaluation.json` for some θ on the test tasks, and the trajectories behind each."""
+    measured = {name: evaluation.measure(learner, c.theta, "test") for name, c in candidates.items()}
+    tasks = evaluation.tasks(learner, "test")
+    content = {
+        "protocol": asdict(evaluation),
+        "tasks": {"n": len(tasks), "names": learner.task_distribution.parameter_names, "values": tasks.tolist()},
+        "interval": OVER,
+        "theta": {
+            name: summarise(mean_returns(trajectories), candidates[name].iteration)
+            for name, trajectories in measured.items()
+        },
+    }
+    return content, measured
+
+
+def summarise(returns: Tensor, iteration: int) -> dict[str, Any]:
+    """One θ's entry: per-task returns [N, K_test + 1] and, for each number of steps, mean and interval over tasks."""
+    values = returns.double().numpy()
+    intervals = [t_interval(column) for column in values.T]
+    return {
+        "iteration": iteration,
+        "returns": np.round(values, 6).tolist(),
+        "mean": [i.mean for i in intervals],
+        # One task has no interval: null, since JSON has no infinity.
+        "interval": [[i.low, i.high] if i.n > 1 else None for i in intervals],
+        "tasks_made_worse": (values < values[:, :1]).mean(0).tolist(),
+        "n": len(values),
+    }
+
+
+def table(evaluation: dict[str, Any]) -> Table:
+    """The evaluation as people read it."""
+    steps = evaluation["protocol"]["steps"]
+    shown = Table(title=f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps", title_justify="left")
+    shown.add_column("θ", no_wrap=True)
+    for k in range(steps + 1):
+        shown.add_column(f"{k} steps" if k != 1 else "1 step", justify="right", no_wrap=True)
+    for name, entry in evaluation["theta"].items():
+        shown.add_row(f"{name} (iteration {entry['iteration']})", *_cells(entry))
+    shown.caption = OVER
+    return shown
+
+
+def _cells(entry: dict[str, Any]) -> list[str]:
+    cells = []
+    for mean, interval in zip(entry["mean"], entry["interval"], strict=True):
+        half = f" ± {(interval[1] - interval[0]) / 2:.2f}" if interval else ""
+        cells.append(f"{mean:.2f}{half}")
+    return cells

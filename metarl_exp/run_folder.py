@@ -1,0 +1,94 @@
+"""The folder of one run: its lock, its files and its state. Local files are the truth; trackers hold copies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from metarl_exp.checkpoint import write_atomically
+
+STATES = ("running", "finished", "failed", "interrupted")
+
+
+class FolderInUse(RuntimeError):
+    """Another process is working in this folder."""
+
+
+class RunFolder:
+    """Paths and files of a run; whoever writes holds `lock()`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.figures = self.path / "figures"
+        self.metrics = self.path / "metrics.jsonl"
+        self.log = self.path / "train.log"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder. Raises FolderInUse, naming the holder, if another process does.
+
+        The operating system drops the lock with the process that held it, however that died, so a stale one never
+        has to be recognised; what is written in the file is for people.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise FolderInUse(f"{self.path} is in use by {file.read().strip() or 'another process'}") from error
+            self._sign(file)
+            yield
+
+    @staticmethod
+    def _sign(file: TextIO) -> None:
+        started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        file.truncate(0)
+        file.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "started": started}))
+        file.flush()
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write a JSON file atomically; numbers that are not finite become null."""
+        path = self.path / name
+        write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+        return path
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of this folder, or None if there is none."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def set_state(self, state: str, reason: str | None = None) -> None:
+        """Record how the run stands: one of STATES, and why."""
+        assert state in STATES
+        self.write_json("status.json", {"state": state, "reason": reason})
+
+    def state(self) -> str | None:
+        """How the run stands, or None before its first start. `running` without a holder means it was killed."""
+        status = self.read_json("status.json")
+        return status["state"] if status else None
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add the record of one iteration, flushed. A number that is not finite is written as null."""
+        finite = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in record.items()}
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(finite, allow_nan=False) + "\n")
+
+    def cut_metrics(self, iterations: int) -> None:
+        """Keep the records of the first `iterations` iterations: what came after the checkpoint runs again."""
+        lines = self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+        if len(lines) > iterations:
+            write_atomically(self.metrics, b"".join(lines[:iterations]))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All records, in order."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,109 @@
+"""Weights & Biases, at arm's length.
+
+Everything about W&B happens in a thread of its own that is fed through a queue: a server that does not answer, a full
+disk or a bug in there costs the copy, never the run. If an online start fails, the same records go to an offline run
+instead, which `wandb sync` uploads later.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from metarl_exp.tracker.base import RunInfo
+from metarl_exp.validation import require_choice, require_number
+
+log = logging.getLogger(__name__)
+
+
+class WandbTracker:
+    """One W&B run a job, in the run's own folder. Arguments: see conf/tracker/wandb.yaml."""
+
+    def __init__(
+        self,
+        mode: str,
+        project: str,
+        entity: str | None,
+        group: str | None,
+        tags: Sequence[str],
+        init_timeout: float,
+        finish_timeout: float,
+    ) -> None:
+        require_choice("tracker.mode", mode, ["online", "offline", "disabled"])
+        require_number("tracker.init_timeout", init_timeout, above=0)
+        require_number("tracker.finish_timeout", finish_timeout, above=0)
+        self.mode, self.project, self.entity, self.group, self.tags = mode, project, entity, group, list(tags)
+        self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
+        self.records: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self.problem: str | None = None
+
+    def start(self, run: RunInfo) -> None:
+        """Begin in the background; returns at once."""
+        self.thread = threading.Thread(target=self._work, args=(run,), name="wandb-tracker", daemon=True)
+        self.thread.start()
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Queue the metrics of an iteration."""
+        self.records.put(("log", metrics, step))
+
+    def finish(self, summary: dict[str, float], figures: list[Path], failed: bool) -> str | None:
+        """Close the W&B run, waiting at most `finish_timeout` seconds; what went wrong, if something did."""
+        self.records.put(("finish", summary, figures, failed))
+        self.thread.join(self.finish_timeout)
+        if self.thread.is_alive():
+            self.problem = f"W&B did not answer within {self.finish_timeout:g} s and was left behind"
+        return self.problem
+
+    def _work(self, info: RunInfo) -> None:
+        try:
+            run = self._open(info)
+            while True:
+                kind, *arguments = self.records.get()
+                if kind == "finish":
+                    return self._close(run, *arguments)
+                metrics, step = arguments
+                run.log(metrics, step=step)
+        except Exception as error:  # whatever W&B raises, training goes on
+            self.problem = f"W&B failed and was left behind: {type(error).__name__}: {error}"
+            log.warning(self.problem)
+
+    def _open(self, info: RunInfo) -> Any:
+        try:
+            return self._init(info, self.mode)
+        except Exception as error:
+            if self.mode != "online":
+                raise
+            self.problem = f"W&B could not start online ({type(error).__name__}); recorded offline, upload with `wandb sync`"
+            log.warning(self.problem)
+            return self._init(info, "offline")
+
+    def _init(self, info: RunInfo, mode: str) -> Any:
+        settings = wandb.Settings(
+            silent=True, console="off", init_timeout=self.init_timeout, finish_timeout=self.finish_timeout
+        )
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            id=info.id,
+            name=info.name,
+            group=self.group or info.group,
+            tags=[*info.tags, *self.tags],
+            config=info.config,
+            dir=info.folder,
+            mode=mode,  # type: ignore[arg-type]
+            resume="allow" if mode == "online" else None,
+            settings=settings,
+        )
+
+    @staticmethod
+    def _close(run: Any, summary: dict[str, float], figures: list[Path], failed: bool) -> None:
+        run.summary.update(summary)
+        if figures:
+            run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
+        run.finish(exit_code=int(failed))

@@ -1,0 +1,304 @@
+"""The training entry point: one job of meta-training, from a configuration to a folder of results.
+
+    metarl-train [overrides]        one run        (also `python -m metarl_exp.train`)
+    metarl-train -m [overrides]     a sweep
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from metarl_exp import build, checkpoint, figures, provenance, results
+from metarl_exp.build import Parts
+from metarl_exp.maths.parameters import Parameters
+from metarl_exp.progress import display
+from metarl_exp.run_folder import FolderInUse, RunFolder
+from metarl_exp.tracker import RunInfo
+from metarl_exp.types import Iteration, NonFiniteError
+
+log = logging.getLogger("metarl_exp")
+DEFAULT_THREADS = torch.get_num_threads()
+
+
+class Run:
+    """One job in its folder, whose lock is held: start or continue, train, evaluate."""
+
+    def __init__(self, config: DictConfig, folder: RunFolder, name: str, console: Console) -> None:
+        self.config, self.folder, self.console = config, folder, console
+        self.name, self.fingerprint = name, build.fingerprint(config)
+        self.refuse_other_configuration()
+
+    def refuse_other_configuration(self) -> None:
+        """Raise ValueError if the folder holds a run of another configuration, naming the keys that differ."""
+        if (self.folder.path / ".hydra" / "config.yaml").is_file():
+            stored = build.load_config(self.folder.path)
+            differing = build.differing_keys(self.config, stored)
+            if stored.seed != self.config.seed:
+                differing.append(f"seed: {self.config.seed} ≠ {stored.seed}")
+            if differing:
+                raise ValueError(f"{self.folder.path} holds another run: {'; '.join(differing)}")
+
+    def go(self) -> float:
+        """Whatever is left to do; the validation return of the best iterate."""
+        state = self.folder.state()
+        if state == "finished":
+            self.console.print(f"already finished: {self.folder.path} (restart=true runs it again in a new folder)")
+            return self.show()
+        if state is not None:
+            status = self.folder.read_json("status.json")
+            log.info("continuing; it was %s (%s)", state, status["reason"] or "no reason recorded")
+        try:
+            self.folder.set_state("running")
+            with logged_to(self.folder.log), terminated_as_interrupt():
+                return self.work()
+        except KeyboardInterrupt:
+            self.folder.set_state("interrupted", "stopped by a signal")
+            command = shlex.join(["metarl-train", *HydraConfig.get().overrides.task])
+            self.console.print(f"\nstopped; everything up to the last iteration is saved. To continue:\n  {command}")
+            raise SystemExit(130) from None
+        except Exception as error:
+            self.folder.set_state("failed", f"{type(error).__name__}: {error}")
+            raise
+
+    def work(self) -> float:
+        """Build, train, evaluate, write; tracked from the first to the last."""
+        self.threads()
+        self.parts = build.build(self.config)
+        self.initial = self.parts.learner.theta
+        self.best: dict[str, Any] = {"iteration": 0, "score": -float("inf")}
+        self.resume()
+        tracker = self.parts.tracker
+        tracker.start(self.run_info())
+        summary, drawn, failed = {}, [], True
+        try:
+            self.train()
+            evaluation = self.evaluate()
+            drawn = sorted(self.folder.figures.glob("*.png"))
+            summary = {f"test/step_{k}": x for k, x in enumerate(evaluation["theta"]["best"]["mean"])}
+            failed = False
+        except NonFiniteError as error:
+            saved = self.folder.path / "failed_batch.pt"
+            torch.save(plain(error.batch), saved)
+            raise NonFiniteError(error.quantity, f"{error.where}; the batch is in {saved}", None) from error
+        finally:
+            problem = tracker.finish(summary, drawn, failed)
+            if problem:
+                self.console.print(problem)
+        self.folder.set_state("finished")
+        return self.show()
+
+    def threads(self) -> None:
+        """torch's thread count: as the run began, for a continued one; rounding depends on it."""
+        recorded = (self.folder.read_json("provenance.json") or {}).get("threads")
+        if recorded and self.config.threads not in (None, recorded):
+            self.console.print(f"continuing with threads={recorded}, as the run began (not {self.config.threads})")
+        torch.set_num_threads(recorded or self.config.threads or DEFAULT_THREADS)
+
+    def resume(self) -> None:
+        """Load the newest usable checkpoint, or begin; afterwards files and learner agree on what is done."""
+        learner = self.parts.learner
+        state, refused = checkpoint.read_latest(self.folder.path, self.fingerprint, self.config.seed)
+        for reason in refused:
+            log.warning("checkpoint refused: %s", reason)
+            self.console.print(f"checkpoint refused: {reason}")
+        if state is None:
+            self.begin()
+        else:
+            learner.restore(state)
+            self.best = state["best"]
+            self.console.print(f"continuing at iteration {learner.iteration}: {self.folder.path}")
+        self.folder.cut_metrics(learner.iteration)
+
+    def begin(self) -> None:
+        """Write what a run writes once: its configuration, provenance, and a first θ to fall back on."""
+        hydra_folder = self.folder.path / ".hydra"
+        hydra_folder.mkdir(exist_ok=True)
+        OmegaConf.save(self.config, hydra_folder / "config.yaml", resolve=True)
+        OmegaConf.save(HydraConfig.instance().cfg, hydra_folder / "hydra.yaml")
+        OmegaConf.save(HydraConfig.get().overrides.task, hydra_folder / "overrides.yaml")
+        device = build.device_named(self.config.device)
+        identity = build.environment_identity(self.config, self.parts)
+        self.folder.write_json(
+            "provenance.json",
+            provenance.collect(self.config.seed, self.fingerprint, device, identity) | {"tracker_id": uuid.uuid4().hex[:8]},
+        )
+        self.keep_best(self.initial, 0, -float("inf"))
+        self.console.print(f"starting: {self.folder.path}")
+
+    def run_info(self) -> RunInfo:
+        """How the run introduces itself to a tracker."""
+        config: Any = OmegaConf.to_container(self.config, resolve=True)
+        choices = HydraConfig.get().runtime.choices
+        tags = [f"{g}={choices[g]}" for g in ("tasks", "objective", "outer_optimizer")]
+        tags.append(f"order={self.config.adaptation.order}")
+        group = self.name.rsplit("-seed", 1)[0]
+        identifier = self.folder.read_json("provenance.json")["tracker_id"]
+        return RunInfo(identifier, self.name, group, self.folder.path.resolve(), config, tags)
+
+    def train(self) -> None:
+        """The meta-iterations that are left, each recorded and checkpointed before the next begins."""
+        learner, total = self.parts.learner, self.config.iterations
+        with display(self.console, total, learner.iteration) as shown:
+            for record in learner.iterations(total - learner.iteration):
+                metrics = {"iteration": record.index, **record.metrics, **self.judge(record)}
+                self.folder.append_metrics(metrics)
+                state = learner.state() | {"best": self.best, "fingerprint": self.fingerprint, "seed": self.config.seed}
+                checkpoint.save_latest(self.folder.path, state)
+                self.parts.tracker.log(metrics, record.index)
+                shown.show(record)
+                log.info(" ".join(f"{k}={v:.5g}" for k, v in metrics.items()))
+
+    def judge(self, record: Iteration) -> dict[str, float]:
+        """Keep θ if it is the best so far; the validation returns, if they were looked at."""
+        learner, evaluation = self.parts.learner, self.parts.evaluation
+        metrics = {}
+        if evaluation.best_by == "training_return":
+            # What the batch measured is the θ that it was sampled with, not the one after the step.
+            self.keep_best(record.parameters, record.index, record.returns[:, -1].mean().item())
+        if learner.iteration % evaluation.validate_every == 0 or learner.iteration == self.config.iterations:
+            returns = evaluation(learner, learner.theta, "validation").mean(0).tolist()
+            metrics = {f"validation/step_{k}": value for k, value in enumerate(returns)}
+            if evaluation.best_by == "validation":
+                self.keep_best(learner.theta, learner.iteration, returns[-1])
+        return metrics
+
+    def keep_best(self, theta: Parameters, iteration: int, score: float) -> None:
+        """Write best.pt if no θ before scored as high."""
+        if score > self.best["score"] or iteration == 0:
+            self.best = {"iteration": iteration, "score": score}
+            state = {"theta": theta, "fingerprint": self.fingerprint, "seed": self.config.seed, **self.best}
+            checkpoint.save(self.folder.path / "checkpoints" / "best.pt", state)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluate the initial, the best and the last θ on the test tasks; write evaluation.json and the figures."""
+        learner, evaluation = self.parts.learner, self.parts.evaluation
+        best = checkpoint.load_theta(self.folder.path, "best", like=self.initial)
+        content, measured = results.evaluate(
+            learner,
+            evaluation,
+            {
+                "initial": results.Candidate(0, self.initial),
+                "best": results.Candidate(self.best["iteration"], best),
+                "last": results.Candidate(learner.iteration, learner.theta),
+            },
+        )
+        content["validation"] = evaluation(learner, best, "validation")[:, -1].mean().item()
+        self.folder.write_json("evaluation.json", content)
+        figures.learning_curve(self.folder.read_metrics(), self.folder.figures)
+        figures.gradient_steps(content, self.folder.figures)
+        distribution = learner.task_distribution
+        if hasattr(distribution, "positions"):
+            tasks = evaluation.tasks(learner, "test")
+            figures.paths(measured["best"], distribution.positions, distribution.landmarks(tasks), self.folder.figures)
+        return content
+
+    def show(self) -> float:
+        """Print the table and where everything is; the validation return of the best iterate."""
+        content = self.folder.read_json("evaluation.json")
+        self.console.print(results.table(content))
+        self.console.print(f"figures, metrics, checkpoints: {self.folder.path}")
+        return content["validation"]
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Send this package's log records to a file as well."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.setLevel(logging.INFO)
+    log.propagate = False  # the display is for the terminal
+    log.addHandler(handler)
+    try:
+        yield
+    except BaseException:
+        log.exception("stopped")
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM, with which clusters take machines back, ends a run as Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def plain(value: Any) -> Any:
+    """Tuples of tensors as dicts, for `weights_only` reading; anything that is not data is left out."""
+    if hasattr(value, "_asdict"):
+        return {name: plain(x) for name, x in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: plain(x) for name, x in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(x) for x in value]
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else None
+
+
+def choose_folder(base: Path, restart: bool) -> Path:
+    """The newest of a run's folders base, base-r1, base-r2 …; a new one after it if the run is to start over."""
+    newest, number = base, 1
+    while (path := base.with_name(f"{base.name}-r{number}")).exists():
+        newest, number = path, number + 1
+    used = (newest / "status.json").exists()
+    return path if restart and used else newest
+
+
+def job(config: DictConfig) -> float:
+    """One job: returns the validation return of the best iterate, for sweepers to maximise."""
+    base = Path(HydraConfig.get().runtime.output_dir)
+    folder = RunFolder(choose_folder(base, config.restart))
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160  # a log file has no edge to wrap at
+    with folder.lock():
+        return Run(config, folder, folder.path.name, console).go()
+
+
+def preflight() -> None:
+    """Refuse what is mistyped with one clear line, before Hydra makes any folder. Sweeps are checked key by key."""
+    arguments = get_args_parser().parse_args()
+    if arguments.hydra_help or arguments.help or arguments.info is not None:
+        return
+    try:
+        build.check_overrides(arguments.overrides, arguments.config_dir)
+        if not arguments.multirun:
+            build.build(build.compose(arguments.overrides, arguments.config_dir))
+    except ValueError as error:
+        raise SystemExit(f"metarl-train: {error}") from None
+
+
+def main() -> Any:
+    """The command `metarl-train`."""
+    preflight()
+    try:
+        return hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)()
+    except FolderInUse as error:
+        raise SystemExit(f"metarl-train: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

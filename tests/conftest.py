@@ -1,0 +1,225 @@
+"""What several test files share: a small problem in float64 whose every number is fixed, and an oracle for it.
+
+The oracle has no code in common with the package: one task at a time, valid steps picked by indexing, plain autograd,
+`torch.distributions` and the update rules as their papers print them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch import distributions as td
+
+from metarl_exp.adaptation import Adaptation
+from metarl_exp.fast_weights import All
+from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.maths.parameters import Parameters, flatten, unflatten
+from metarl_exp.objective import MAML, MetaFunction
+from metarl_exp.policy import CategoricalMLP, GaussianMLP
+from metarl_exp.types import Experience, MetaBatch, Spec
+
+torch.set_num_threads(1)
+
+# Adam's eps is of the size of the gradients here: with a tiny one, φ hardly depends on |g| and a wrong Hessian hides.
+OPTIMIZERS = {"sgd": ("SGD", {}), "momentum": ("SGD", {"momentum": 0.9}), "adam": ("Adam", {"eps": 0.01})}
+LENGTHS = torch.tensor([[4, 2], [3, 4], [1, 4]])  # of the episodes: N = 3 tasks, M = 2 trajectories, T = 4
+
+
+class Problem(NamedTuple):
+    """A meta-batch by hand with the objects that work on it."""
+
+    adaptation: Adaptation
+    theta: Parameters
+    batch: MetaBatch
+    function: MetaFunction
+    oracle: "Oracle"
+
+
+class Oracle:
+    """Losses, adaptation and KL of one task after the other, as differentiable functions of a flat θ [P]."""
+
+    def __init__(self, theta: Parameters, batch: MetaBatch, activation, optimizer: str, lr: float, settings: dict):
+        self.theta, self.like, self.batch, self.activation = flatten(theta), theta, batch, activation
+        self.optimizer, self.lr, self.settings = optimizer, lr, settings
+        self.num_tasks = len(batch.tasks)
+
+    def distribution(self, parameters: Parameters, x: Tensor) -> td.Distribution:
+        """The policy at observations [steps, S]."""
+        depth = sum(name.endswith("weight") for name in parameters)
+        for i in range(depth):
+            x = x @ parameters[f"layers.{i}.weight"].T + parameters[f"layers.{i}.bias"]
+            x = self.activation(x) if i + 1 < depth else x
+        if "log_std" in parameters:
+            return td.Independent(td.Normal(x, parameters["log_std"].exp()), 1)
+        return td.Categorical(logits=x)
+
+    def steps(self, task: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Observations, actions and advantages of the steps that happened, in the k-th batch of a task."""
+        experience = self.batch.experiences[k]
+        return tuple(x[task][experience.mask[task]] for x in experience[:3])
+
+    def inner_loss(self, parameters: Parameters, task: int, k: int) -> Tensor:
+        observations, actions, advantages = self.steps(task, k)
+        return -(self.distribution(parameters, observations).log_prob(actions) * advantages).mean()
+
+    def adapt(self, theta: Tensor, task: int) -> Parameters:
+        """φ_K of one task, with all its derivatives."""
+        parameters, state = unflatten(theta, self.like), {name: (0.0, 0.0) for name in self.like}
+        for k in range(len(self.batch.experiences) - 1):
+            loss = self.inner_loss(parameters, task, k)
+            gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
+            parameters = {
+                name: p - self.lr * self.direction(state, name, k + 1, g)
+                for (name, p), g in zip(parameters.items(), gradients, strict=True)
+            }
+        return parameters
+
+    def direction(self, state: dict, name: str, t: int, g: Tensor) -> Tensor:
+        """What the t-th step of the rule goes along, for one tensor."""
+        if self.optimizer == "SGD":
+            state[name] = (self.settings.get("momentum", 0.0) * state[name][0] + g, 0.0)
+            return state[name][0]
+        m, v = 0.9 * state[name][0] + 0.1 * g, 0.999 * state[name][1] + 0.001 * g**2
+        state[name] = m, v
+        return m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + self.settings["eps"])
+
+    def outer_loss(self, theta: Tensor) -> Tensor:
+        """F(θ)."""
+        losses = []
+        for task in range(self.num_tasks):
+            observations, actions, advantages = self.steps(task, -1)
+            new = self.distribution(self.adapt(theta, task), observations).log_prob(actions)
+            old = self.distribution(self.adapted(task), observations).log_prob(actions)
+            losses.append(-(torch.exp(new - old) * advantages).mean())
+        return torch.stack(losses).mean()
+
+    def kl(self, theta: Tensor) -> Tensor:
+        """Mean over tasks of the mean over steps of KL(π_φ_K(θ_old) ‖ π_φ_K(θ))."""
+        divergences = []
+        for task in range(self.num_tasks):
+            observations = self.steps(task, -1)[0]
+            old, new = (self.distribution(p, observations) for p in (self.adapted(task), self.adapt(theta, task)))
+            divergences.append(td.kl_divergence(old, new).mean())
+        return torch.stack(divergences).mean()
+
+    def adapted(self, task: int) -> Parameters:
+        """φ_K(θ_old) of one task, as constants."""
+        leaf = self.theta.clone().requires_grad_()
+        return {name: p.detach() for name, p in self.adapt(leaf, task).items()}
+
+    def gradient(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """∇f(θ_old), [P]."""
+        leaf = self.theta.clone().requires_grad_()
+        return torch.autograd.grad(f(leaf), leaf)[0]
+
+    def hessian(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """∇²f(θ_old), [P, P], by double backward."""
+        leaf = self.theta.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(f(leaf), leaf, create_graph=True)
+        return torch.stack([torch.autograd.grad(g, leaf, retain_graph=True)[0] for g in gradient])
+
+
+def normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def make_problem(
+    optimizer: str = "sgd",
+    inner_steps: int = 1,
+    *,
+    lr: float = 0.2,
+    order: str = "second",
+    discrete: bool = False,
+    activation: str = "tanh",
+    hidden: tuple[int, ...] = (5, 4),
+    dead: bool = False,
+    repeat: int = 1,
+    fast_weights=None,
+    settings: dict | None = None,
+) -> Problem:
+    """K + 1 random batches of three tasks with episodes of unequal length; S = 3, A = 2.
+
+    `dead` switches one ReLU unit off for every input; `repeat` repeats the trajectories, for larger batches.
+    """
+    generator = torch.Generator().manual_seed(7)
+    spec = Spec(observation_size=3, action_size=2, discrete=discrete, horizon=4)
+    if discrete:
+        policy = CategoricalMLP(hidden, activation, spec, generator, torch.float64)
+    else:
+        policy = GaussianMLP(hidden, activation, 0.7, 1e-6, 1e3, spec, generator, torch.float64)
+    theta = {name: p.detach() + 0.3 * normal(generator, *p.shape) for name, p in policy.named_parameters()}
+    if dead:
+        theta["layers.0.bias"][2] = -100.0
+    lengths = LENGTHS.repeat(1, repeat)
+    num_tasks, trajectories = lengths.shape
+    shape = num_tasks, trajectories, 4
+    mask = torch.arange(4) < lengths.unsqueeze(-1)
+
+    def experience() -> Experience:
+        if discrete:
+            actions = torch.randint(2, shape, generator=generator)
+        else:
+            actions = normal(generator, *shape, 2)
+        observations, advantages = normal(generator, *shape, 3), normal(generator, *shape)
+        zeroed = [x.masked_fill(~mask.view(*shape, *[1] * (x.dim() - 3)), 0) for x in (observations, actions, advantages)]
+        return Experience(*zeroed, mask, {})
+
+    name, chosen = OPTIMIZERS[optimizer]
+    settings = chosen if settings is None else settings
+    objective = MAML()
+    rule = InnerOptimizer(name, lr, settings)
+    adaptation = Adaptation(inner_steps, order, policy, rule, fast_weights or All(), objective.inner_loss)
+    experiences = tuple(experience() for _ in range(inner_steps + 1))
+    path = adaptation.start(theta, num_tasks, order)
+    for e in experiences[:-1]:
+        path.step(e)
+    batch = MetaBatch(torch.zeros(num_tasks, 1), experiences, torch.zeros(num_tasks, inner_steps + 1), path)
+    oracle = Oracle(theta, batch, {"tanh": torch.tanh, "relu": torch.relu}[activation], name, lr, settings)
+    return Problem(adaptation, theta, batch, objective(batch, theta, adaptation), oracle)
+
+
+def central_differences(f: Callable[[Tensor], Tensor], x: Tensor, h: float = 1e-5) -> Tensor:
+    """Columns ∂f/∂x_j of f: [P] → any shape, stacked on the last axis; the error is of order h²."""
+    columns = []
+    for j in range(len(x)):
+        step = torch.zeros_like(x)
+        step[j] = h
+        columns.append((f(x + step) - f(x - step)) / (2 * h))
+    return torch.stack(columns, dim=-1)
+
+
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    """|actual − expected| ≤ tolerance · (1 + |expected|) entry by entry; NaN is not close to anything."""
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture
+def problem() -> Callable[..., Problem]:
+    return make_problem
+
+
+@pytest.fixture
+def differences() -> Callable[..., Tensor]:
+    return central_differences
+
+
+@pytest.fixture
+def close() -> Callable[[Tensor, Tensor, float], None]:
+    return assert_close
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+@pytest.fixture(params=list(OPTIMIZERS))
+def optimizer(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=[1, 2, 3])
+def inner_steps(request: pytest.FixtureRequest) -> int:
+    return request.param
