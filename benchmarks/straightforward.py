@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
@@ -68,8 +69,8 @@ class Policy(nn.Module):
         super().__init__()
         self.log_std = nn.Parameter(torch.zeros(action_size))
         layers: list[nn.Module] = []
-        for width_in, width_out in zip((observation_size, *hidden_sizes), hidden_sizes):
-            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+        for size_in, size_out in pairwise((observation_size, *hidden_sizes)):
+            layers += [nn.Linear(size_in, size_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden_sizes[-1], action_size))
 
     def forward(self, observations: Tensor) -> DiagonalGaussian:
@@ -201,9 +202,7 @@ class Learner:
         self.horizon, self.advantage, self.outer_optimizer, self.streams = horizon, advantage, outer_optimizer, streams
         self.inner_loop = InnerLoop(policy, inner_lr, objective)
         # Made once: `reset` gives them another goal. Autoreset is Gymnasium's default; `sample` relies on it.
-        self.envs = SyncVectorEnv(
-            [lambda: Navigation(horizon)] * trajectories, autoreset_mode=AutoresetMode.NEXT_STEP
-        )
+        self.envs = SyncVectorEnv([lambda: Navigation(horizon)] * trajectories, autoreset_mode=AutoresetMode.NEXT_STEP)
 
     def collect(self, tasks: Tensor, lap: Callable[[str], None]) -> tuple[MetaFunction, list[list[Trajectories]]]:
         """Adapt to goals [N, 2]; `lap` books the time since its last call under a phase."""

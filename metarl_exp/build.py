@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.checkpoint import load_theta
+from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.streams import streams
@@ -110,10 +110,14 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
     config = compose(chosen, user_dir)
     keys = [key for key, _ in _leaves(OmegaConf.to_container(config, resolve=False))]
     known = {*keys, *(key.rsplit(".", depth)[0] for key in keys for depth in range(1, 4)), *options}
+    top = sorted({key.split(".")[0] for key in known})
     for override in parsed:
         key = override.key_or_group
+        parent = key.rpartition(".")[0]
         if key not in options and key not in known and not override.is_add():
-            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; groups are {', '.join(sorted(options))}")
+            siblings = {k.removeprefix(f"{parent}.").split(".")[0] for k in keys if k.startswith(f"{parent}.")}
+            allowed = f"{parent} takes {', '.join(sorted(siblings))}" if siblings else f"allowed are {', '.join(top)}"
+            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {allowed}")
 
 
 def _is_hydras(override: Override) -> bool:
@@ -153,7 +157,7 @@ def component(group: str, node: DictConfig, **wired: Any) -> Any:
     takes = inspect.signature(target).parameters
     for key in keys:
         if key not in takes:
-            allowed = [name for name in takes if name not in wired]
+            allowed = [name for name, p in takes.items() if name not in wired and p.default is p.empty]
             raise ValueError(f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed)}")
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
@@ -233,3 +237,8 @@ def load(run: str | Path, which: str = "best") -> MetaLearner:
     if which != "initial":
         learner.theta = load_theta(Path(run), which, like=learner.theta)
     return learner
+
+
+def theta_iteration(run: str | Path, which: str) -> int:
+    """How many outer steps are behind a θ of a run."""
+    return 0 if which == "initial" else read(Path(run) / "checkpoints" / f"{which}.pt")["iteration"]

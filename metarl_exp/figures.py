@@ -52,22 +52,22 @@ def learning_curve(records: list[dict[str, Any]], folder: Path) -> Path:
         return _save(figure, folder, "learning_curve")
 
 
-def gradient_steps(evaluation: dict[str, Any], folder: Path) -> Path:
+def gradient_steps(evaluation: dict[str, Any], folder: Path, name: str = "gradient_steps") -> Path:
     """Return on held-out tasks against gradient steps, with intervals over tasks."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE)
         axes = figure.subplots()
-        for i, (name, entry) in enumerate(evaluation["theta"].items()):
+        for i, (theta, entry) in enumerate(evaluation["theta"].items()):
             steps = np.arange(len(entry["mean"]))
             mean = np.array(entry["mean"])
-            label = f"{NAMES.get(name, name)} (iteration {entry['iteration']})"
+            label = f"{NAMES.get(theta, theta)} (iteration {entry['iteration']})"
             line = axes.plot(steps, mean, marker="o", markersize=4, label=label, linestyle="--" if i == 0 else "-")
             if all(entry["interval"]):
                 axes.fill_between(steps, *np.array(entry["interval"]).T, alpha=0.15, color=line[0].get_color())
         axes.set(xlabel="gradient steps", ylabel=f"return on {evaluation['tasks']['n']} held-out tasks", xticks=steps)
         axes.legend()
         axes.set_title("bands: 95 % interval over tasks", fontsize=7, loc="right", color="0.4")
-        return _save(figure, folder, "gradient_steps")
+        return _save(figure, folder, name)
 
 
 def paths(

@@ -8,6 +8,7 @@ instead, which `wandb sync` uploads later.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ class WandbTracker:
         return self.problem
 
     def _work(self, info: RunInfo) -> None:
+        # Its own telemetry waits up to 30 s for a server that hangs, at the exit of the process.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        os.environ.setdefault("WANDB_SILENT", "true")
         try:
             run = self._open(info)
             while True:
@@ -81,6 +85,7 @@ class WandbTracker:
                 raise
             self.problem = f"W&B could not start online ({type(error).__name__}); recorded offline, upload with `wandb sync`"
             log.warning(self.problem)
+            wandb.teardown()  # its service would refuse the id as being in use
             return self._init(info, "offline")
 
     def _init(self, info: RunInfo, mode: str) -> Any:

@@ -1,0 +1,36 @@
+# The two commands of a new user are `make run` and `make test`; each sets up .venv by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check benchmark clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+run: $(INSTALLED) ## train the default experiment: 2D navigation, second-order MAML, TRPO (about five minutes)
+	$(BIN)/metarl-train
+
+test: check ## install, lint, check types, run the fast tests
+	$(BIN)/pytest -n 2
+
+test-slow: $(INSTALLED) ## run the tests that train for minutes
+	$(BIN)/pytest -m slow
+
+check: $(INSTALLED) ## lint and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+benchmark: $(INSTALLED) ## time and memory of a meta-iteration (wants an idle machine)
+	$(BIN)/python benchmarks/meta_iteration.py
+
+clean: ## remove the environment and caches, not the outputs
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

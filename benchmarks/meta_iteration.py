@@ -1,0 +1,461 @@
+"""Time and memory of one TRPO meta-iteration, against the straightforward version of the same computation.
+
+    python benchmarks/meta_iteration.py [--iterations 3] [--threads 2] [--output FILE.json]
+    python benchmarks/meta_iteration.py --check              # both versions compute the same numbers
+    python benchmarks/meta_iteration.py --render FILE.json   # stored results → the table in README.md
+
+Every variant (package or straightforward, first or second order) lives in a process of its own, whose peak memory is
+then its own. The processes take turns, one meta-iteration each, so that a drift of the machine meets all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import straightforward
+import torch
+from torch import Tensor
+
+from metarl_exp.adaptation import Adaptation
+from metarl_exp.advantage import GAE
+from metarl_exp.fast_weights import All
+from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.maths.parameters import flatten, unflatten
+from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.objective import MAML, MetaFunction
+from metarl_exp.outer_optimizer import TRPO
+from metarl_exp.policy import GaussianMLP
+from metarl_exp.streams import Streams, streams
+from metarl_exp.tasks import Navigation2D
+from metarl_exp.types import Experience, MetaBatch, Trajectories
+
+PHASES = ("sampling", "advantages", "adaptation", "outer")
+VERSIONS, ORDERS = ("package", "straightforward"), ("second", "first")
+Record = dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """2D navigation as published [finn2017maml, Sec. 5.3, App. A.2, and its code]; inner lr 0.5 is ours."""
+
+    tasks: int = 20
+    trajectories: int = 20
+    horizon: int = 100
+    hidden_sizes: tuple[int, ...] = (100, 100)
+    inner_lr: float = 0.5
+    inner_steps: int = 1
+    seed: int = 0
+
+
+# --- The two versions, with one interface: collect → function, improve(function) ------------------------------------
+
+
+class PackageLearner:
+    """`MetaLearner`, with the calls of its `inner_update` and `outer_update` made one by one from here."""
+
+    def __init__(self, setting: Setting, order: str, dtype: torch.dtype = torch.float32) -> None:
+        random = streams(setting.seed)
+        tasks = task_distribution(setting)
+        policy = GaussianMLP(
+            setting.hidden_sizes, "relu", 1.0, 1e-6, 10.0, tasks.spec, random.initialisation, dtype=dtype
+        )
+        objective, inner_optimizer = MAML(), InnerOptimizer("SGD", setting.inner_lr, {})
+        self.learner = MetaLearner.from_parts(
+            task_distribution=tasks,
+            policy=policy,
+            advantage=advantage(),
+            adaptation=Adaptation(setting.inner_steps, order, policy, inner_optimizer, All(), objective.inner_loss),
+            objective=objective,
+            outer_optimizer=trust_region(order),
+            meta_batch_size=setting.tasks,
+            trajectories=setting.trajectories,
+            streams=random,
+        )
+
+    @property
+    def streams(self) -> Streams:
+        return self.learner.streams
+
+    def collect(self, tasks: Tensor, lap: Callable[[str], None]) -> tuple[MetaFunction, list[Trajectories]]:
+        learner = self.learner
+        theta = learner.theta
+        path = learner.adaptation.start(theta, len(tasks), learner.adaptation.order)
+        sampled, experiences = [], []
+        for k in range(learner.adaptation.inner_steps + 1):
+            if k > 0:
+                path.step(experiences[-1])
+            lap("adaptation")
+            sampled.append(learner.sampler(path.parameters, tasks, self.streams.actions, self.streams.environment))
+            lap("sampling")
+            experiences.append(learner.advantage(sampled[-1], path.parameters))
+            lap("advantages")
+        returns = torch.stack([trajectories.returns().mean(1) for trajectories in sampled], dim=1)
+        batch = MetaBatch(tasks, tuple(experiences), returns, path)
+        return learner.objective(batch, theta, learner.adaptation), sampled
+
+    def improve(self, function: MetaFunction) -> dict[str, float]:
+        vector, report = self.learner.outer_optimizer.step(function)
+        self.learner.theta = unflatten(vector, function.like)
+        return report
+
+
+class StraightforwardLearner(straightforward.Learner):
+    """The same parts, and the same initial θ."""
+
+    def __init__(self, setting: Setting, order: str) -> None:
+        package = PackageLearner(setting, order).learner
+        policy = straightforward.Policy(2, setting.hidden_sizes, 2)
+        torch.nn.utils.vector_to_parameters(flatten(package.theta), policy.parameters())
+        super().__init__(
+            policy,
+            inner_lr=setting.inner_lr,
+            inner_steps=setting.inner_steps,
+            order=order,
+            trajectories=setting.trajectories,
+            horizon=setting.horizon,
+            advantage=package.advantage,
+            objective=package.objective,
+            outer_optimizer=package.outer_optimizer,
+            streams=package.streams,
+        )
+
+    def collect(self, tasks: Tensor, lap: Callable[[str], None]) -> tuple[Any, list[Trajectories]]:
+        """With the trajectories of all tasks in one batch, as the package returns them."""
+        function, sampled = super().collect(tasks, lap)
+        return function, [joined(list(episodes)) for episodes in zip(*sampled, strict=True)]
+
+
+LEARNERS = {"package": PackageLearner, "straightforward": StraightforwardLearner}
+
+
+def task_distribution(setting: Setting) -> Navigation2D:
+    return Navigation2D(setting.horizon, action_map="scaled", varying_start=False)
+
+
+def advantage() -> GAE:
+    return GAE(discount=0.99, gae_lambda=1.0, ridge=1e-5, standardise=True, bootstrap_time_limit=False)
+
+
+def trust_region(order: str) -> TRPO:
+    return TRPO(
+        max_kl=0.01,
+        cg_iterations=10,
+        cg_damping=1e-5,
+        cg_tolerance=1e-10,
+        backtrack_ratio=0.8,
+        max_backtracks=15,
+        curvature=order,
+    )
+
+
+def joined(episodes: list[Trajectories]) -> Trajectories:
+    """Trajectories of one task each as a batch of tasks, padded to the longest."""
+    longest = max(e.mask.shape[2] for e in episodes)
+
+    def padded(x: Tensor) -> Tensor:
+        return torch.cat([x, x.new_zeros(*x.shape[:2], longest - x.shape[2], *x.shape[3:])], dim=2)
+
+    fields = list(zip(*episodes, strict=True))
+    return Trajectories(*(torch.cat([padded(x) for x in field]) for field in fields[:-1]), torch.cat(fields[-1]))
+
+
+# --- Measuring, inside the process of a variant ----------------------------------------------------------------------
+
+
+class Laps:
+    """Seconds by phase: calling it books the time since the last call."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.last = perf_counter()
+
+    def __call__(self, phase: str) -> None:
+        now = perf_counter()
+        self.seconds[phase] += now - self.last
+        self.last = now
+
+
+def meta_iteration(learner: Any, tasks: Tensor) -> Record:
+    """One meta-iteration: seconds by phase, and what shows that two versions did the same work."""
+    laps = Laps()
+    function, sampled = learner.collect(tasks, laps)
+    report = learner.improve(function)
+    laps("outer")
+    return {
+        "seconds": laps.seconds | {"total": sum(laps.seconds.values())},
+        "env_steps": sum(int(trajectories.mask.sum()) for trajectories in sampled),
+        "returns": [trajectories.returns().mean().item() for trajectories in sampled],
+        "cg_products": report["cg/products"],
+        "backtracks": report["line_search/backtracks"],
+        "accepted": report["line_search/accepted"],
+    }
+
+
+def work(version: str, order: str, setting: Setting, threads: int, iterations: int, pipe: Connection) -> None:
+    """Body of a variant's process: one meta-iteration, or at last one `extras`, for each message received."""
+    torch.set_num_threads(threads)
+    tasks, generator = task_distribution(setting), streams(setting.seed).tasks
+    imports = peak_memory()
+    small = setting._replace(tasks=2, trajectories=2, horizon=5)
+    meta_iteration(LEARNERS[version](small, order), tasks.sample(small.tasks, streams(1).tasks))  # loads what is lazy
+    learner = LEARNERS[version](setting, order)
+    pipe.send("ready")
+    for _ in range(iterations):
+        pipe.recv()
+        pipe.send(meta_iteration(learner, tasks.sample(setting.tasks, generator)))
+    peak = peak_memory()
+    pipe.recv()
+    extras = {"peak_mib": peak, "imports_mib": imports, "gemm_gflops": gemm_ceiling()}
+    function, _ = learner.collect(tasks.sample(setting.tasks, generator), Laps())
+    pipe.send(extras | curvature_product(function, order, setting))
+
+
+def peak_memory() -> float:
+    """Most memory that this process has held, MiB. (Linux counts ru_maxrss in KiB, macOS in bytes.)"""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def seconds_of(call: Callable[[], object], repeats: int) -> list[float]:
+    """Wall-clock seconds of some calls in a row."""
+    seconds = []
+    for _ in range(repeats):
+        started = perf_counter()
+        call()
+        seconds.append(perf_counter() - started)
+    return seconds
+
+
+def gemm_ceiling() -> float:
+    """GFLOP/s of the matrix product that a hidden layer makes of a meta-batch, at best, into memory already there."""
+    a, b, out = torch.randn(20, 2000, 100), torch.randn(20, 100, 100), torch.empty(20, 2000, 100)
+    return 2 * 20 * 2000 * 100 * 100 / min(seconds_of(lambda: torch.bmm(a, b, out=out), 50)) / 1e9
+
+
+def curvature_product(function: Any, order: str, setting: Setting) -> Record:
+    """Seconds of one curvature product, and the rate at which it does the arithmetic that it cannot do without."""
+    product, vector = function.curvature(order), torch.randn_like(function.theta)
+    seconds = median(seconds_of(lambda: product(vector), 10))
+    return {"product_s": seconds, "product_gflops": product_flops(setting, order) / seconds / 1e9}
+
+
+def product_flops(setting: Setting, order: str) -> float:
+    """Multiplications and additions in the matrix products of Jᵀ F J v, the least that the chain rule needs.
+
+    A product over all layers for every step of every trajectory takes f flops with all layers, g without the first
+    (whose input needs no derivative). F φ̇ is the tangent of a forward pass, (f + g), and a backward pass, (f + g):
+    weights and inputs. A Hessian-vector product H φ̇ is a forward tangent, (f + g); tangents of the backward pass to
+    the inputs, 2g (both factors of a product have a tangent), and to the weights, (f + g). J = I − αH and Jᵀ take one
+    each a step in second order, nothing in first. Elementwise work is left out.
+    """
+    sizes = (2, *setting.hidden_sizes, 2)
+    layers = [a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    rows = setting.tasks * setting.trajectories * setting.horizon
+    f, g = 2 * rows * sum(layers), 2 * rows * sum(layers[1:])
+    hessians = 2 * setting.inner_steps if order == "second" else 0
+    return 2 * (f + g) + hessians * (2 * f + 4 * g)
+
+
+# --- Taking turns, and the report -------------------------------------------------------------------------------------
+
+
+def measure(setting: Setting, iterations: int, threads: int) -> Record:
+    """All variants, one meta-iteration each in turn: {"variants": {"package/second": {"iterations": […], …}, …}, …}."""
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    load = os.getloadavg()[0]
+    for order in ORDERS:
+        for version in VERSIONS:
+            ours, theirs = context.Pipe()
+            arguments = (version, order, setting, threads, iterations, theirs)
+            context.Process(target=work, args=arguments, daemon=True).start()
+            theirs.close()  # so that a process that dies is noticed here
+            pipes[f"{version}/{order}"] = ours
+            ours.recv()  # one process after the other gets ready
+    variants: dict[str, Record] = {name: {"iterations": []} for name in pipes}
+    for i in range(iterations):
+        for name, pipe in pipes.items():
+            pipe.send("go")
+            record = pipe.recv()
+            variants[name]["iterations"].append(record)
+            print(f"iteration {i}  {name:<22} {record['seconds']['total']:6.2f} s", file=sys.stderr, flush=True)
+    for name, pipe in pipes.items():
+        pipe.send("extras")
+        variants[name] |= pipe.recv()
+    return {"setting": setting._asdict(), "machine": machine(threads, load), "variants": variants}
+
+
+def machine(threads: int, load: float) -> Record:
+    """Where the numbers come from; `load_before` is the load average of the last minute before the start."""
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "load_before": round(load, 2),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def phase_seconds(variant: Record, phase: str) -> list[float]:
+    return [iteration["seconds"][phase] for iteration in variant["iterations"]]
+
+
+def sampling_rates(variant: Record) -> list[float]:
+    """Environment steps that happened, per second of sampling."""
+    return [iteration["env_steps"] / iteration["seconds"]["sampling"] for iteration in variant["iterations"]]
+
+
+def quantities(variant: Record) -> list[tuple[str, str, list[float]]]:
+    """(name, format, values by iteration) of every row of the table."""
+    rows = [(f"{phase}, s", ".3f", phase_seconds(variant, phase)) for phase in PHASES]
+    rows.append(("**meta-iteration, s**", ".3f", phase_seconds(variant, "total")))
+    rows.append(("environment steps per second of sampling", ",.0f", sampling_rates(variant)))
+    rows.append(("one curvature product, s", ".3f", [variant["product_s"]]))
+    rows.append(("peak memory above imports, MiB", ",.0f", [variant["peak_mib"] - variant["imports_mib"]]))
+    return rows
+
+
+def table(results: Record) -> str:
+    """Medians over iterations in Markdown; a ratio is the median of those of iterations run one after the other."""
+    variants = results["variants"]
+    lines = [
+        "| order | | package | straightforward | ratio |",
+        "|---|---|--:|--:|--:|",
+    ]
+    for order in ORDERS:
+        ours, theirs = (quantities(variants[f"{version}/{order}"]) for version in VERSIONS)
+        for (name, form, a), (_, _, b) in zip(ours, theirs, strict=True):
+            pairs = list(zip(a, b, strict=True))
+            # Above 1 is in favour of the package: more of what is counted per second, less of everything else.
+            ratio = median(x / y if "per second" in name else y / x for x, y in pairs)
+            lines.append(f"| {order} | {name} | {median(a):{form}} | {median(b):{form}} | {ratio:.2f} × |")
+    return "\n".join([*lines, "", *notes(results)])
+
+
+def notes(results: Record) -> list[str]:
+    """What the table cannot show: the machine, the rate of curvature products, that both did the same work."""
+    where, variants = results["machine"], results["variants"]
+    count = len(variants["package/second"]["iterations"])
+    lines = [
+        f"Medians of {count} meta-iterations on {where['cpu']}, {where['threads']} threads on {where['cores']} cores, "
+        f"torch {where['torch']}, load average {where['load_before']} before the start. "
+        f"Imports alone take {variants['package/second']['imports_mib']:,.0f} MiB.",
+        "",
+        "| curvature product | GFLOP/s | share of the GEMM ceiling |",
+        "|---|--:|--:|",
+    ]
+    for name, variant in variants.items():
+        rate, ceiling = variant["product_gflops"], variant["gemm_gflops"]
+        lines.append(f"| {name} | {rate:.0f} | {rate / ceiling:.0%} of {ceiling:.0f} |")
+    lines += ["", "| by iteration | environment steps | return before → after | points searched |", "|---|---|---|---|"]
+    for name, variant in variants.items():
+        records = variant["iterations"]
+        steps = ", ".join(f"{record['env_steps']:,}" for record in records)
+        returns = ", ".join(" → ".join(f"{value:.1f}" for value in record["returns"]) for record in records)
+        searches = ", ".join(f"{record['backtracks'] + record['accepted']:.0f}" for record in records)
+        lines.append(f"| {name} | {steps} | {returns} | {searches} |")
+    return lines
+
+
+# --- Do both compute the same? ----------------------------------------------------------------------------------------
+
+
+def check(setting: Setting) -> bool:
+    """Same noise → same trajectories; same samples, in float64 → same gradient, curvature, loss and KL."""
+    tasks = task_distribution(setting).sample(setting.tasks, streams(setting.seed).tasks)
+    _, sampled = PackageLearner(setting, "first").collect(tasks, Laps())
+    _, others = StraightforwardLearner(setting, "first").collect(tasks, Laps())
+    assert not sampled[0].mask.all(), "an episode has to end early, otherwise masks are not checked"
+    ok = True
+    for name in ("mask", "terminal", "observations", "actions", "rewards", "final_observations"):
+        found, expected = (getattr(x[0], name).double() for x in (others, sampled))
+        ok &= agree(f"sampling: {name}", found, expected, 1e-5)  # in float32, which numpy and torch round differently
+    for order in ORDERS:
+        for name, (found, expected) in both_functions(setting, order, tasks).items():
+            ok &= agree(f"{order} order: {name}", found, expected, 1e-8)
+    return ok
+
+
+def agree(name: str, found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Print the relative error and whether it is small enough."""
+    error = ((found - expected).norm() / expected.norm()).item()
+    print(f"{'ok ' if error <= tolerance else 'BAD'}  {name:<36} {error:.1e}")
+    return error <= tolerance
+
+
+def both_functions(setting: Setting, order: str, tasks: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the straightforward function and the package's say, in float64, of the samples of the package."""
+    ours, _ = PackageLearner(setting, order, torch.float64).collect(tasks, Laps())
+    policy = straightforward.Policy(2, setting.hidden_sizes, 2).double()
+    torch.nn.utils.vector_to_parameters(ours.theta.clone(), policy.parameters())
+    by_task = [[one_task(batch, i) for batch in ours.batch.experiences] for i in range(setting.tasks)]
+    inner_loop = straightforward.InnerLoop(policy, setting.inner_lr, ours.objective)
+    functions = straightforward.MetaFunction(inner_loop, by_task, order), ours
+
+    vector = torch.randn(ours.theta.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    elsewhere = ours.theta + 1e-3 * vector
+    found = [
+        {
+            "meta-gradient": function.gradient(),
+            "curvature product": function.curvature(order)(vector),
+            "loss and KL elsewhere": torch.tensor(function.evaluate(elsewhere), dtype=torch.float64),
+        }
+        for function in functions
+    ]
+    return {name: (found[0][name], found[1][name]) for name in found[0]}
+
+
+def one_task(batch: Experience, i: int) -> Experience:
+    """The experience of task i as a batch of one."""
+    return Experience(*(x[i : i + 1] for x in batch[:4]), {n: p[i : i + 1] for n, p in batch.parameters.items()})
+
+
+# --- Command line -----------------------------------------------------------------------------------------------------
+
+README = Path(__file__).with_name("README.md")
+MARKERS = "<!-- results -->", "<!-- end of results -->"
+
+
+def render(results: Record) -> None:
+    """Put the table between the markers in README.md."""
+    before, rest = README.read_text().split(MARKERS[0])
+    _, after = rest.split(MARKERS[1])
+    README.write_text(f"{before}{MARKERS[0]}\n\n{table(results)}\n\n{MARKERS[1]}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=3, help="meta-iterations of each variant")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch in each process")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the measurements are written")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--check", action="store_true", help="only check that both versions compute the same")
+    other.add_argument("--render", type=Path, metavar="FILE.json", help="only put stored results into README.md")
+    arguments = parser.parse_args()
+    if arguments.check:
+        sys.exit(0 if check(Setting()) else 1)
+    if arguments.render:
+        return render(json.loads(arguments.render.read_text()))
+    results = measure(Setting(), arguments.iterations, arguments.threads)
+    print(table(results))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
