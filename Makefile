@@ -22,7 +22,7 @@ test-slow: $(INSTALLED) ## run the tests that train for minutes
 check: $(INSTALLED) ## lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 benchmark: $(INSTALLED) ## time and memory of a meta-iteration (wants an idle machine)
 	$(BIN)/python benchmarks/meta_iteration.py

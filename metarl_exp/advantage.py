@@ -45,6 +45,4 @@ class GAE:
         )
         if self.standardise:
             advantages = standardise(advantages, mask)
-        return Experience(
-            t.observations, t.actions, advantages.to(t.rewards.dtype), mask, detach(parameters)
-        )
+        return Experience(t.observations, t.actions, advantages.to(t.rewards.dtype), mask, detach(parameters))

@@ -65,20 +65,25 @@ def fingerprint(config: DictConfig) -> str:
 
 def _fingerprinted(config: DictConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(
-        OmegaConf.masked_copy(config, [key for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
+        OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
     return {key: value for key, value in _leaves(tree) if key not in NEUTRAL or value != NEUTRAL[key]}
 
 
 def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; whole numbers as floats, so that 1 and 1.0 are one value."""
+    """Dotted keys and values of a nested dict."""
     if isinstance(tree, dict) and tree:
         for key, value in tree.items():
             yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
     else:
-        numbers = isinstance(tree, list) and all(isinstance(x, int) and not isinstance(x, bool) for x in tree)
-        whole = isinstance(tree, int) and not isinstance(tree, bool)
-        yield prefix, [float(x) for x in tree] if numbers else float(tree) if whole else tree
+        yield prefix, _canonical(tree)
+
+
+def _canonical(value: Any) -> Any:
+    """Whole numbers as floats, so that 1 and 1.0 are one value."""
+    if isinstance(value, list):
+        return [_canonical(x) for x in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def experiment_name(config: DictConfig) -> str:

@@ -56,12 +56,16 @@ def read(path: Path, fingerprint: str | None = None, seed: int | None = None) ->
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist") from error
     except Exception as error:  # a damaged file fails in many ways: zip, pickle, end of file
-        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}): truncated or not a checkpoint") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({type(error).__name__}): truncated or not a checkpoint"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT or "theta" not in state:
         raise CheckpointError(f"{path} is not a checkpoint of this program (format {FORMAT})")
     for name, wanted in (("fingerprint", fingerprint), ("seed", seed)):
         if wanted is not None and state.get(name) != wanted:
-            raise CheckpointError(f"{path} belongs to another run: its {name} is {state.get(name)}, this run's {wanted}")
+            raise CheckpointError(
+                f"{path} belongs to another run: its {name} is {state.get(name)}, this run's {wanted}"
+            )
     return state
 
 

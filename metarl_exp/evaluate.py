@@ -59,9 +59,13 @@ def split(setting: str) -> tuple[str, str]:
 
 def main() -> None:
     """The command `metarl-evaluate`."""
-    parser = argparse.ArgumentParser("metarl-evaluate", description="Evaluate a run again, with other settings if asked.")
+    parser = argparse.ArgumentParser(
+        "metarl-evaluate", description="Evaluate a run again, with other settings if asked."
+    )
     parser.add_argument("run", type=Path, help="folder of a run, such as outputs/default-…-seed0")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="keys of conf/evaluation; theta=best|latest|initial")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="keys of conf/evaluation; theta=best|latest|initial"
+    )
     arguments = parser.parse_args()
     try:
         print(f"written: {evaluate(arguments.run, arguments.settings)}")

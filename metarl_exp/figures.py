@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarl_exp.types import Trajectories
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -57,8 +57,8 @@ def gradient_steps(evaluation: dict[str, Any], folder: Path, name: str = "gradie
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE)
         axes = figure.subplots()
+        steps = np.arange(evaluation["protocol"]["steps"] + 1)
         for i, (theta, entry) in enumerate(evaluation["theta"].items()):
-            steps = np.arange(len(entry["mean"]))
             mean = np.array(entry["mean"])
             label = f"{NAMES.get(theta, theta)} (iteration {entry['iteration']})"
             line = axes.plot(steps, mean, marker="o", markersize=4, label=label, linestyle="--" if i == 0 else "-")

@@ -51,7 +51,7 @@ class DifferentiableAdam(higher.optim.DifferentiableOptimizer):
                 group["params"][i] = p - group["lr"] / (1 - beta1**step) * mean / denominator
 
 
-higher.register_optim(Adam, DifferentiableAdam)
+higher.register_optim(Adam, DifferentiableAdam)  # type: ignore[arg-type]  # annotated as an instance
 SUPPORTED: dict[str, type[torch.optim.Optimizer]] = {"SGD": torch.optim.SGD, "Adam": Adam}
 SETTINGS = {"SGD": ("momentum", "dampening", "nesterov"), "Adam": ("betas", "eps")}
 
@@ -65,7 +65,8 @@ class InnerOptimizer:
     def __init__(self, optimizer: str, lr: float, settings: dict[str, Any]) -> None:
         if optimizer in REFUSED:
             raise ValueError(
-                f"inner_optimizer.optimizer={optimizer!r} is refused: {REFUSED[optimizer]}; allowed are {', '.join(SUPPORTED)}"
+                f"inner_optimizer.optimizer={optimizer!r} is refused: {REFUSED[optimizer]}; "
+                f"allowed are {', '.join(SUPPORTED)}"
             )
         require_choice("inner_optimizer.optimizer", optimizer, SUPPORTED)
         require_number("inner_optimizer.lr", lr, low=0)
@@ -103,8 +104,7 @@ class InnerRule:
         # a gradient that itself depends on φ out of that derivative.
         with torch.enable_grad():
             aliases = [p.view_as(p) for p in parameters.values()]
-            loss = sum((g * p).sum() for g, p in zip(gradients.values(), aliases, strict=True))
+            terms = [(g * p).sum() for g, p in zip(gradients.values(), aliases, strict=True)]
+            loss = torch.stack(terms).sum()
             updated = self.rule.step(loss, params=aliases, override={"lr": [self.lr * scale]})
         return zip_names(parameters, updated)
-
-

@@ -1,12 +1,12 @@
 """The algorithm.
 
-    for each meta-iteration:                                       `iterations`
-        draw N tasks                                               `task_distribution.sample`
-        φ_0 = θ for each task                                      `inner_update`
-        for k in 0 … K−1:
-            sample D_k with φ_k;  φ_{k+1} = U(φ_k, ∇L_k(φ_k))
-        sample D_K with φ_K
-        θ ← outer optimizer on F(θ), the meta-objective of D_0…D_K `outer_update`
+for each meta-iteration:                                       `iterations`
+    draw N tasks                                               `task_distribution.sample`
+    φ_0 = θ for each task                                      `inner_update`
+    for k in 0 … K−1:
+        sample D_k with φ_k;  φ_{k+1} = U(φ_k, ∇L_k(φ_k))
+    sample D_K with φ_K
+    θ ← outer optimizer on F(θ), the meta-objective of D_0…D_K `outer_update`
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from metarl_exp.adapted_policy import AdaptedPolicy, adapt_to
 from metarl_exp.adaptation import Adaptation
+from metarl_exp.adapted_policy import AdaptedPolicy, adapt_to
 from metarl_exp.advantage import GAE
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
@@ -29,7 +29,7 @@ from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.sampler import Sampler
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import TaskDistribution
-from metarl_exp.types import Experience, Iteration, MetaBatch
+from metarl_exp.types import Iteration, MetaBatch, Policy
 from metarl_exp.validation import require_integer
 
 
@@ -44,7 +44,7 @@ class MetaLearner:
     def __init__(
         self,
         task_distribution: TaskDistribution,
-        policy: nn.Module,
+        policy: Policy,
         inner_lr: float,
         outer_lr: float,
         inner_steps: int,
@@ -78,7 +78,7 @@ class MetaLearner:
         self,
         *,
         task_distribution: TaskDistribution,
-        policy: nn.Module,
+        policy: Policy,
         advantage: GAE,
         adaptation: Adaptation,
         objective: MAML,
@@ -140,7 +140,7 @@ class MetaLearner:
         vector, report = self.outer_optimizer.step(self.objective(batch, theta, self.adaptation))
         self.theta = unflatten(vector, theta)
         finished = perf_counter()
-        index, self.iteration = self.iteration, self.iteration + 1
+        number, self.iteration = self.iteration, self.iteration + 1
         steps = sum(int(experience.mask.sum()) for experience in batch.experiences)
         self.env_steps += steps
         metrics = {
@@ -153,7 +153,7 @@ class MetaLearner:
             "perf/outer_s": finished - adapted,
             "perf/env_steps_per_s": steps / (finished - started),
         }
-        return Iteration(index, batch.tasks, batch.returns, theta, metrics)
+        return Iteration(number, batch.tasks, batch.returns, theta, metrics)
 
     def state(self) -> dict[str, Any]:
         """All that continuing bit for bit takes, as tensors, numbers and plain containers."""

@@ -62,7 +62,7 @@ class MetaFunction:
         # The graph is cut at φ_K: above it the policy on the post-update batch, below it the path from θ.
         self.phi = {name: p.detach().requires_grad_() for name, p in batch.path.parameters.items()}
         self.distribution = adaptation.policy(self.phi, self.post.observations)
-        self.old = type(self.distribution)(*(x.detach() for x in self.distribution))
+        self.old = self.distribution._make(x.detach() for x in self.distribution)
         self.losses = objective.outer_loss(self.distribution, self.old, self.post)  # [N]
         require_finite("outer loss (index: task)", self.losses, batch)
         self.loss = self.losses.mean().item()  # F(θ_old)
@@ -126,7 +126,7 @@ class MetaFunction:
 
         def product(tangent: Parameters) -> Parameters:
             moved = torch.autograd.grad(linear, dummies, list(tangent.values()), retain_graph=True)
-            scaled = [weight * x for x in self.old.fisher_product(type(self.old)(*moved))]
+            scaled = [weight * x for x in self.old.fisher_product(self.old._make(moved))]
             return zip_names(self.phi, torch.autograd.grad(outputs, phi, scaled, retain_graph=True))
 
         return product

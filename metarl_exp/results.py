@@ -61,7 +61,9 @@ def summarise(returns: Tensor, iteration: int) -> dict[str, Any]:
 def table(evaluation: dict[str, Any]) -> Table:
     """The evaluation as people read it."""
     steps = evaluation["protocol"]["steps"]
-    shown = Table(title=f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps", title_justify="left")
+    shown = Table(
+        title=f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps", title_justify="left"
+    )
     shown.add_column("θ", no_wrap=True)
     for k in range(steps + 1):
         shown.add_column(f"{k} steps" if k != 1 else "1 step", justify="right", no_wrap=True)

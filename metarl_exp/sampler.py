@@ -93,5 +93,9 @@ def join_episodes(episodes: list[Trajectories]) -> Trajectories:
     def padded(x: Tensor) -> Tensor:
         return torch.cat([x, x.new_zeros(*x.shape[:2], longest - x.shape[2], *x.shape[3:])], dim=2)
 
-    over_time = [torch.cat([padded(x) for x in field], dim=1) for field in zip(*[e[:-1] for e in episodes], strict=True)]
-    return Trajectories(*over_time, torch.cat([e.final_observations for e in episodes], dim=1))
+    fields = {
+        name: torch.cat([padded(getattr(episode, name)) for episode in episodes], dim=1)
+        for name in Trajectories._fields
+        if name != "final_observations"
+    }
+    return Trajectories(**fields, final_observations=torch.cat([e.final_observations for e in episodes], dim=1))

@@ -1,7 +1,7 @@
 """The training entry point: one job of meta-training, from a configuration to a folder of results.
 
-    metarl-train [overrides]        one run        (also `python -m metarl_exp.train`)
-    metarl-train -m [overrides]     a sweep
+metarl-train [overrides]        one run        (also `python -m metarl_exp.train`)
+metarl-train -m [overrides]     a sweep
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from metarl_exp import build, checkpoint, figures, provenance, results
-from metarl_exp.build import Parts
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
 from metarl_exp.run_folder import FolderInUse, RunFolder
+from metarl_exp.tasks.base import Drawable
 from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
 
@@ -135,7 +135,8 @@ class Run:
         identity = build.environment_identity(self.config, self.parts)
         self.folder.write_json(
             "provenance.json",
-            provenance.collect(self.config.seed, self.fingerprint, device, identity) | {"tracker_id": uuid.uuid4().hex[:8]},
+            provenance.collect(self.config.seed, self.fingerprint, device, identity)
+            | {"tracker_id": uuid.uuid4().hex[:8]},
         )
         self.keep_best(self.initial, 0, -float("inf"))
         self.console.print(f"starting: {self.folder.path}")
@@ -155,11 +156,11 @@ class Run:
         learner, total = self.parts.learner, self.config.iterations
         with display(self.console, total, learner.iteration) as shown:
             for record in learner.iterations(total - learner.iteration):
-                metrics = {"iteration": record.index, **record.metrics, **self.judge(record)}
+                metrics = {"iteration": record.number, **record.metrics, **self.judge(record)}
                 self.folder.append_metrics(metrics)
                 state = learner.state() | {"best": self.best, "fingerprint": self.fingerprint, "seed": self.config.seed}
                 checkpoint.save_latest(self.folder.path, state)
-                self.parts.tracker.log(metrics, record.index)
+                self.parts.tracker.log(metrics, record.number)
                 shown.show(record)
                 log.info(" ".join(f"{k}={v:.5g}" for k, v in metrics.items()))
 
@@ -169,7 +170,7 @@ class Run:
         metrics = {}
         if evaluation.best_by == "training_return":
             # What the batch measured is the θ that it was sampled with, not the one after the step.
-            self.keep_best(record.parameters, record.index, record.returns[:, -1].mean().item())
+            self.keep_best(record.parameters, record.number, record.returns[:, -1].mean().item())
         if learner.iteration % evaluation.validate_every == 0 or learner.iteration == self.config.iterations:
             returns = evaluation(learner, learner.theta, "validation").mean(0).tolist()
             metrics = {f"validation/step_{k}": value for k, value in enumerate(returns)}
@@ -202,9 +203,9 @@ class Run:
         figures.learning_curve(self.folder.read_metrics(), self.folder.figures)
         figures.gradient_steps(content, self.folder.figures)
         distribution = learner.task_distribution
-        if hasattr(distribution, "positions"):
-            tasks = evaluation.tasks(learner, "test")
-            figures.paths(measured["best"], distribution.positions, distribution.landmarks(tasks), self.folder.figures)
+        if isinstance(distribution, Drawable):
+            landmarks = distribution.landmarks(evaluation.tasks(learner, "test"))
+            figures.paths(measured["best"], distribution.positions, landmarks, self.folder.figures)
         return content
 
     def show(self) -> float:

@@ -75,7 +75,7 @@ class MetaBatch(NamedTuple):
 class Iteration(NamedTuple):
     """Record of one meta-iteration; the only thing that loggers, files and progress displays consume."""
 
-    index: int
+    number: int  # of the meta-iteration, from 0
     tasks: Tensor  # [N, task parameters]
     returns: Tensor  # [N, K + 1] as in MetaBatch
     parameters: Parameters  # the θ which that data was sampled with, before the outer step
@@ -98,6 +98,7 @@ class Policy(Protocol):
     spec: Spec
     distribution: type[Distribution]
 
+    def parameters(self) -> Iterator[Parameter]: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
     def __call__(self, parameters: Parameters, observations: Tensor) -> Distribution: ...
 

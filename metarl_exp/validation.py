@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
+from typing import Any
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
@@ -20,7 +21,7 @@ def require_choice(field: str, value: object, allowed: Iterable[str]) -> None:
 
 def require_number(
     field: str,
-    value: object,
+    value: Any,
     *,
     low: float = -math.inf,
     high: float = math.inf,
@@ -47,7 +48,7 @@ def require_flag(field: str, value: object) -> None:
         raise ValueError(f"{field}={value!r}: must be true or false")
 
 
-def require_range(field: str, value: object) -> tuple[float, float]:
+def require_range(field: str, value: Any) -> tuple[float, float]:
     """A pair [low, high] with low ≤ high, as floats; raise ValueError otherwise."""
     pair = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     if len(pair) != 2 or not all(isinstance(x, int | float) and math.isfinite(x) for x in pair) or pair[0] > pair[1]:

@@ -8,7 +8,8 @@ Shapes: `…` stands for any leading axes, usually [N, M, T]; A is the action si
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -95,7 +96,20 @@ class Categorical(NamedTuple):
         return Categorical(weighted - p * weighted.sum(-1, keepdim=True))
 
 
-Distribution = DiagonalGaussian | Categorical
+class Distribution(Protocol):
+    """Either of the above; two in one call are of one kind."""
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+    @classmethod
+    def _make(cls, iterable: Iterable[Tensor]) -> Any: ...
+    @staticmethod
+    def noise(shape: tuple[int, ...], action_size: int, generator: torch.Generator) -> Tensor: ...
+    def sample(self, noise: Tensor) -> Tensor: ...
+    def mode(self) -> Tensor: ...
+    def log_prob(self, action: Tensor) -> Tensor: ...
+    def kl(self, other: Any) -> Tensor: ...
+    def entropy(self) -> Tensor: ...
+    def fisher_product(self, tangent: Any) -> Any: ...
 
 
 def bounded_log_std(raw: Tensor, low: float, high: float, margin: float = 1.0) -> Tensor:

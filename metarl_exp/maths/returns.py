@@ -28,7 +28,13 @@ def last_step(mask: Tensor) -> Tensor:
 
 
 def generalised_advantages(
-    rewards: Tensor, values: Tensor, final_value: Tensor, terminal: Tensor, mask: Tensor, discount: float, lambda_: float
+    rewards: Tensor,
+    values: Tensor,
+    final_value: Tensor,
+    terminal: Tensor,
+    mask: Tensor,
+    discount: float,
+    lambda_: float,
 ) -> Tensor:
     """Â_t = Σ_l (γλ)^l δ_{t+l},  δ_t = r_t + γ V_{t+1} − V_t.  [schulman2016gae, Eq. 16]
 

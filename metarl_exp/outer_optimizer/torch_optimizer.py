@@ -12,7 +12,9 @@ NAMES = sorted(
     name
     for name, value in vars(torch.optim).items()
     # Those that need more than one gradient at a point, or gradients of another kind, have no place here.
-    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name not in ("Optimizer", "LBFGS", "SparseAdam")
+    if isinstance(value, type)
+    and issubclass(value, torch.optim.Optimizer)
+    and name not in ("Optimizer", "LBFGS", "SparseAdam")
 )
 
 

@@ -7,6 +7,7 @@ stack of them, [N, out, in], one for each task.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,11 @@ class MLP(nn.Module):
         for size in sizes:
             require_integer("policy.hidden_sizes", size, low=1)
         self.activation = ACTIVATIONS[activation]
-        self.layers = nn.ModuleList(nn.Linear(i, o, dtype=dtype) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
-        for layer in self.layers:
+        layers = [nn.Linear(i, o, dtype=dtype) for i, o in pairwise(sizes)]
+        for layer in layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
 
     def outputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
         """The network alone: [N, ..., S] → [N, ..., out]."""
@@ -111,7 +113,9 @@ class CategoricalMLP(MLP):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if not spec.discrete:
-            raise ValueError("policy=categorical_mlp needs discrete actions, these are continuous: use policy=gaussian_mlp")
+            raise ValueError(
+                "policy=categorical_mlp needs discrete actions, these are continuous: use policy=gaussian_mlp"
+            )
         super().__init__([spec.observation_size, *hidden_sizes, spec.action_size], activation, generator, dtype)
         self.spec = spec
 

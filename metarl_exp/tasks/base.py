@@ -1,6 +1,6 @@
 """The contract of a task distribution."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,8 +30,19 @@ class TaskDistribution(Protocol):
         ...
 
 
-def uniform(
-    shape: tuple[int, ...], low: float | Tensor, high: float | Tensor, generator: torch.Generator
-) -> Tensor:
+@runtime_checkable
+class Drawable(Protocol):
+    """What a distribution adds whose paths can be drawn in a plane."""
+
+    def positions(self, observations: Tensor) -> Tensor:
+        """Where a path is: observations [..., S] → [..., 2]."""
+        ...
+
+    def landmarks(self, tasks: Tensor) -> Tensor:
+        """What a drawing marks for each task, such as its goal: [N, 2]."""
+        ...
+
+
+def uniform(shape: tuple[int, ...], low: float | Tensor, high: float | Tensor, generator: torch.Generator) -> Tensor:
     """Uniform draws in [low, high), float64."""
     return low + (high - low) * torch.rand(*shape, generator=generator, dtype=torch.float64)

@@ -49,7 +49,7 @@ class CartPole:
             require_number(f"tasks.{name}", require_range(f"tasks.{name}", pair)[0], above=0)
         self.low, self.high = torch.tensor([list(pair) for pair in ranges.values()], dtype=torch.float64).T
         self.hidden = hidden
-        self.parameter_names = (*ranges, *(() if hidden == "none" else (hidden,)))
+        self.parameter_names: tuple[str, ...] = (*ranges, *(() if hidden == "none" else (hidden,)))
         self.spec = Spec(observation_size=4, action_size=2, discrete=True, horizon=horizon)
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,6 @@
 """Each distribution as a Gymnasium environment, one task at a time, for any tool that speaks Gymnasium.
 
-    gymnasium.make("metarl_exp/Navigation2D-v0", task=[0.3, -0.2])
+gymnasium.make("metarl_exp/Navigation2D-v0", task=[0.3, -0.2])
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +22,15 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
     output, nominally in [−1, 1]. `reset(seed=…)` seeds the environment's own randomness.
     """
 
-    metadata = {"render_modes": []}
+    metadata = {"render_modes": []}  # noqa: RUF012  # declared like this by Gymnasium
 
     def __init__(self, distribution: TaskDistribution, task: Sequence[float] | None = None) -> None:
         spec = distribution.spec
         row = distribution.test_tasks(1, torch.Generator().manual_seed(0))[0].tolist() if task is None else list(task)
         if len(row) != len(distribution.parameter_names):
-            raise ValueError(f"task={row}: must be the {len(distribution.parameter_names)} numbers {distribution.parameter_names}")
+            raise ValueError(
+                f"task={row}: must be the {len(distribution.parameter_names)} numbers {distribution.parameter_names}"
+            )
         self.distribution = distribution
         self.task = torch.tensor([row], dtype=torch.float64)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (spec.observation_size,), np.float32)
@@ -38,7 +40,9 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
             else gymnasium.spaces.Box(-1.0, 1.0, (spec.action_size,), np.float32)
         )
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         generator = torch.Generator().manual_seed(int(self.np_random.integers(2**62)))
         self._env = self.distribution.make_env(self.task, 1, generator, torch.device("cpu"))
@@ -55,13 +59,22 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
 
 def navigation_env(task: Sequence[float] | None = None, **settings: Any) -> TaskEnv:
     """2D navigation as published, unless settings say otherwise."""
-    return TaskEnv(Navigation2D(**{"horizon": 100, "action_map": "scaled", "varying_start": False} | settings), task)
+    published: dict[str, Any] = {"horizon": 100, "action_map": "scaled", "varying_start": False}
+    return TaskEnv(Navigation2D(**published | settings), task)
 
 
 def cartpole_env(task: Sequence[float] | None = None, **settings: Any) -> TaskEnv:
     """CartPole-v1 at its nominal parameters, unless the task or settings say otherwise."""
-    nominal = {"length": [0.5] * 2, "pole_mass": [0.1] * 2, "cart_mass": [1.0] * 2, "gravity": [9.8] * 2, "force": [10.0] * 2}
-    return TaskEnv(CartPole(**{"horizon": 500, "hidden": "none"} | nominal | settings), task)
+    nominal: dict[str, Any] = {
+        "horizon": 500,
+        "hidden": "none",
+        "length": [0.5] * 2,
+        "pole_mass": [0.1] * 2,
+        "cart_mass": [1.0] * 2,
+        "gravity": [9.8] * 2,
+        "force": [10.0] * 2,
+    }
+    return TaskEnv(CartPole(**nominal | settings), task)
 
 
 ENVIRONMENTS: dict[str, Callable[..., TaskEnv]] = {

@@ -30,7 +30,8 @@ class LiveEnv:
         )
         if found != spec[:3]:
             raise ValueError(
-                f"environment has (observation size, action size, discrete) = {found}, the policy was made for {spec[:3]}"
+                f"environment has (observation size, action size, discrete) = {found}, "
+                f"the policy was made for {spec[:3]}"
             )
 
     def reset(self) -> Tensor:

@@ -36,7 +36,7 @@ class Navigation2D:
         self.spec = Spec(observation_size=2, action_size=2, discrete=False, horizon=horizon)
         self.action_scale = MAX_MOVE if action_map == "scaled" else 1.0
         self.varying_start = varying_start
-        self.parameter_names = ("goal_x", "goal_y") + (("start_x", "start_y") if varying_start else ())
+        self.parameter_names: tuple[str, ...] = ("goal_x", "goal_y") + (("start_x", "start_y") if varying_start else ())
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
         return uniform((num_tasks, len(self.parameter_names)), -EXTENT, EXTENT, generator)

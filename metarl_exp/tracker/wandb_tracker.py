@@ -83,7 +83,9 @@ class WandbTracker:
         except Exception as error:
             if self.mode != "online":
                 raise
-            self.problem = f"W&B could not start online ({type(error).__name__}); recorded offline, upload with `wandb sync`"
+            self.problem = (
+                f"W&B could not start online ({type(error).__name__}); recorded offline, upload with `wandb sync`"
+            )
             log.warning(self.problem)
             wandb.teardown()  # its service would refuse the id as being in use
             return self._init(info, "offline")
