@@ -244,6 +244,18 @@ def load(run: str | Path, which: str = "best") -> MetaLearner:
     return learner
 
 
+def evaluation_with(config: DictConfig, settings: dict[str, str]) -> Evaluation:
+    """A run's evaluation with some of its keys set anew, from text as on a command line."""
+    node = OmegaConf.to_container(config.evaluation, resolve=True)
+    assert isinstance(node, dict)
+    for key, text in settings.items():
+        if key not in node or key == "_target_":
+            keys = [str(k) for k in node if k != "_target_"]
+            raise ValueError(f"unknown key {key!r}{nearest(key, keys)}: keys are {', '.join(keys)}")
+        node[key] = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index]
+    return component("evaluation", OmegaConf.create(node))
+
+
 def theta_iteration(run: str | Path, which: str) -> int:
     """How many outer steps are behind a θ of a run."""
     return 0 if which == "initial" else read(Path(run) / "checkpoints" / f"{which}.pt")["iteration"]

@@ -12,13 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from metarl_exp import build, figures, results
 from metarl_exp.run_folder import RunFolder
-from metarl_exp.validation import nearest, require_choice
+from metarl_exp.validation import require_choice
 
 THETAS = ("best", "latest", "initial")
 
@@ -32,13 +30,8 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     given = dict(split(setting) for setting in settings)
     which = given.pop("theta", "best")
     require_choice("theta", which, THETAS)
-    for key, value in given.items():
-        if key not in config.evaluation or key == "_target_":
-            keys = [str(k) for k in config.evaluation if k != "_target_"] + ["theta"]
-            raise ValueError(f"unknown key {key!r}{nearest(key, keys)}: keys are {', '.join(keys)}")
-        config.evaluation[key] = OmegaConf.from_dotlist([f"{key}={value}"])[key]
     learner = build.load(run, which)
-    evaluation = build.component("evaluation", config.evaluation)
+    evaluation = build.evaluation_with(config, given)
     candidate = results.Candidate(build.theta_iteration(run, which), learner.theta)
     content, _ = results.evaluate(learner, evaluation, {which: candidate})
     name = "_".join(["evaluation", f"theta={which}", *(f"{k}={v.replace(' ', '')}" for k, v in sorted(given.items()))])
@@ -69,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(f"written: {evaluate(arguments.run, arguments.settings)}")
-    except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
+    except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"metarl-evaluate: {error}") from None
 
 

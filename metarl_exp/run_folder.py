@@ -17,8 +17,8 @@ from metarl_exp.checkpoint import write_atomically
 STATES = ("running", "finished", "failed", "interrupted")
 
 
-class FolderInUse(RuntimeError):
-    """Another process is working in this folder."""
+class FolderRefused(RuntimeError):
+    """This folder cannot be worked in: another process does, or it holds another run."""
 
 
 class RunFolder:
@@ -32,7 +32,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder. Raises FolderInUse, naming the holder, if another process does.
+        """Hold the folder. Raises FolderRefused, naming the holder, if another process does.
 
         The operating system drops the lock with the process that held it, however that died, so a stale one never
         has to be recognised; what is written in the file is for people.
@@ -43,7 +43,7 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 file.seek(0)
-                raise FolderInUse(f"{self.path} is in use by {file.read().strip() or 'another process'}") from error
+                raise FolderRefused(f"{self.path} is in use by {file.read().strip() or 'another process'}") from error
             self._sign(file)
             yield
 

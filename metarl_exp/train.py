@@ -20,13 +20,14 @@ import hydra
 import torch
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from metarl_exp import build, checkpoint, figures, provenance, results
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
-from metarl_exp.run_folder import FolderInUse, RunFolder
+from metarl_exp.run_folder import FolderRefused, RunFolder
 from metarl_exp.tasks.base import Drawable
 from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
@@ -44,14 +45,14 @@ class Run:
         self.refuse_other_configuration()
 
     def refuse_other_configuration(self) -> None:
-        """Raise ValueError if the folder holds a run of another configuration, naming the keys that differ."""
+        """Raise FolderRefused if the folder holds a run of another configuration, naming the keys that differ."""
         if (self.folder.path / ".hydra" / "config.yaml").is_file():
             stored = build.load_config(self.folder.path)
             differing = build.differing_keys(self.config, stored)
             if stored.seed != self.config.seed:
                 differing.append(f"seed: {self.config.seed} ≠ {stored.seed}")
             if differing:
-                raise ValueError(f"{self.folder.path} holds another run: {'; '.join(differing)}")
+                raise FolderRefused(f"{self.folder.path} holds another run: {'; '.join(differing)}")
 
     def go(self) -> float:
         """Whatever is left to do; the validation return of the best iterate."""
@@ -275,8 +276,13 @@ def job(config: DictConfig) -> float:
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console.width = 160  # a log file has no edge to wrap at
-    with folder.lock():
-        return Run(config, folder, folder.path.name, console).go()
+    try:
+        with folder.lock():
+            return Run(config, folder, folder.path.name, console).go()
+    except FolderRefused as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # a failed job of the sweep
+        raise SystemExit(f"metarl-train: {error}") from None
 
 
 def preflight() -> None:
@@ -295,10 +301,7 @@ def preflight() -> None:
 def main() -> Any:
     """The command `metarl-train`."""
     preflight()
-    try:
-        return hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)()
-    except FolderInUse as error:
-        raise SystemExit(f"metarl-train: {error}") from None
+    return hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)()
 
 
 if __name__ == "__main__":

@@ -99,9 +99,11 @@ def test_a_gradient_that_depends_on_the_parameters_is_not_differentiated_by_the_
 
 
 def derivatives(update):
-    """φ, ∂Σφ/∂p and ∂²Σφ/∂p² of one step on ½ relu(p)², for a dead and a living entry."""
-    p = torch.tensor([[-1.0, 2.0]], dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(0.5 * p.relu().square().sum(), p, create_graph=True)
+    """φ, ∂Σφ/∂p and ∂²Σφ/∂p² of one step of p = (a, b, c) on ½ (b relu(a) + c)², whose unit a is dead."""
+    p = torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
+    a, b, c = p
+    (gradient,) = torch.autograd.grad(0.5 * (b * a.relu() + c).square(), p, create_graph=True)
+    assert gradient.tolist() == [0, 0, 3]
     updated = update(p, gradient)
     (first,) = torch.autograd.grad(updated.sum(), p, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), p)
@@ -109,21 +111,21 @@ def derivatives(update):
 
 
 def test_adam_stands_still_with_all_its_derivatives_where_the_gradient_is_zero():
-    """Trap 21. The living entry in closed form, g = p: φ = p − α p / (p + eps)."""
+    """Trap 21. c in closed form, its gradient being c: φ = c − α c / (c + eps)."""
     rule = InnerOptimizer("Adam", 0.1, {"eps": 0.5}).start(["p"])
     found = derivatives(lambda p, g: rule.step({"p": p}, {"p": g})["p"])
-    expected = [[-1.0, 2 - 0.1 * 2 / 2.5], [1.0, 1 - 0.1 * 0.5 / 2.5**2], [0.0, 0.1 * 2 * 0.5 / 2.5**3]]
-    torch.testing.assert_close(torch.cat(found), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+    expected = [[-1, 2, 3 - 0.1 * 3 / 3.5], [1, 1, 1 - 0.1 * 0.5 / 3.5**2], [0, 0, 0.1 * 2 * 0.5 / 3.5**3]]
+    torch.testing.assert_close(torch.stack(found), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-14)
 
 
 def test_higher_s_own_adam_has_no_second_derivative_there():
     """Trap 21, the reason for our version: once this fails, higher has been mended."""
-    placeholder = [torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)]
+    placeholder = [torch.zeros(3, dtype=torch.float64, requires_grad=True)]
     rule = higher.get_diff_optim(torch.optim.Adam(placeholder, lr=0.1, eps=0.5), placeholder)
     updated, first, second = derivatives(lambda p, g: rule.step((g * p.view_as(p)).sum(), params=[p])[0])
     assert updated.isfinite().all()
     assert first.isfinite().all()
-    assert second.isnan().tolist() == [[True, False]]
+    assert second.isnan().any()
 
 
 def test_adam_s_slope_at_a_zero_gradient_is_one_over_eps():
@@ -139,7 +141,7 @@ def test_adam_s_slope_at_a_zero_gradient_is_one_over_eps():
 
 @pytest.mark.parametrize("name", ["RMSprop", "AdamW", "NAdam", "RAdam"])
 def test_optimizers_that_higher_gets_wrong_are_refused_with_the_reason(name):
-    with pytest.raises(ValueError, match=rf"inner_optimizer.optimizer='{name}' is refused: higher.*allowed are SGD, Adam"):
+    with pytest.raises(ValueError, match=rf"optimizer='{name}' is refused: higher.*allowed are SGD, Adam"):
         InnerOptimizer(name, 0.1, {})
 
 
@@ -168,7 +170,7 @@ def test_optimizers_that_were_never_checked_are_refused(name):
     ],
 )
 def test_settings_outside_the_checked_ones_are_refused(name, settings):
-    with pytest.raises(ValueError, match=rf"inner_optimizer.settings \(of {name}\)='{next(iter(settings))}'.*allowed are"):
+    with pytest.raises(ValueError, match=rf"settings \(of {name}\)='{next(iter(settings))}'.*allowed are"):
         InnerOptimizer(name, 0.1, settings)
 
 

@@ -1,0 +1,153 @@
+"""From trajectories to experience: the baseline is fitted here, once, and nowhere else."""
+
+import numpy as np
+import pytest
+import torch
+
+from metarl_exp.advantage import GAE
+from metarl_exp.maths import baseline
+from metarl_exp.types import Trajectories
+
+SETTINGS = {"discount": 0.9, "gae_lambda": 0.8, "ridge": 1e-5, "standardise": False, "bootstrap_time_limit": False}
+LENGTHS = torch.tensor([[4, 2, 4], [3, 4, 4]])
+
+
+def gae(**settings):
+    return GAE(**SETTINGS | settings)
+
+
+def make_trajectories(horizon=4, dtype=torch.float64):
+    """Random episodes of unequal length; the second of task 0 ended in the MDP; padded to `horizon`."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(4) < LENGTHS.unsqueeze(-1)
+    terminal = torch.zeros_like(mask)
+    terminal[0, 1, 1] = True
+    sizes = [(2, 3, 4, 2), (2, 3, 4, 2), (2, 3, 4)]
+    drawn = [torch.randn(*size, generator=generator, dtype=torch.float64) for size in sizes]
+    fields = [x.masked_fill(~mask.view(2, 3, 4, *[1] * (x.dim() - 3)), 0).to(dtype) for x in drawn]
+    final = torch.randn(2, 3, 2, generator=generator, dtype=torch.float64).to(dtype)
+    over_time = [
+        torch.cat([x, torch.zeros(2, 3, horizon - 4, *x.shape[3:]).to(x.dtype)], dim=2)
+        for x in (*fields, terminal, mask)
+    ]
+    return Trajectories(*over_time, final)
+
+
+def by_hand(trajectories, bootstrap, discount=0.9, lambda_=0.8, ridge=1e-5):
+    """Task after task and episode after episode, in numpy."""
+    advantages = np.zeros(trajectories.rewards.shape)
+    for i in range(2):
+
+        def features(observation, t):
+            o, t = np.clip(observation.numpy(), -10, 10), t / 100
+            return np.concatenate([o, o**2, [t, t**2, t**3, 1.0]])
+
+        rows, targets, episodes = [], [], []
+        for j in range(3):
+            length = int(LENGTHS[i, j])
+            rewards = trajectories.rewards[i, j, :length].numpy()
+            inputs = [features(trajectories.observations[i, j, t], t) for t in range(length)]
+            final = features(trajectories.final_observations[i, j], length)
+            rows += inputs
+            targets += [sum(discount ** (u - t) * rewards[u] for u in range(t, length)) for t in range(length)]
+            episodes.append((rewards, np.array(inputs), final, trajectories.terminal[i, j].any()))
+        x, y = np.array(rows), np.array(targets)
+        weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
+        for j, (rewards, inputs, final, ended) in enumerate(episodes):
+            values = np.append(inputs @ weights, final @ weights if bootstrap and not ended else 0.0)
+            errors = rewards + discount * values[1:] - values[:-1]
+            for t in range(len(rewards)):
+                advantages[i, j, t] = sum((discount * lambda_) ** k * e for k, e in enumerate(errors[t:]))
+    return torch.from_numpy(advantages)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_advantages_are_those_by_hand(bootstrap):
+    """Trap 13: a limit is worth the baseline's value of what followed, or nothing; an end of the MDP never."""
+    found = gae(bootstrap_time_limit=bootstrap)(make_trajectories(), {}).advantages
+    torch.testing.assert_close(found, by_hand(make_trajectories(), bootstrap), rtol=0, atol=1e-9)
+
+
+def test_the_baseline_s_fit_is_what_bootstrapping_changes():
+    one, other = (gae(bootstrap_time_limit=b)(make_trajectories(), {}).advantages for b in (False, True))
+    assert torch.allclose(one[0, 1], other[0, 1])  # ended in the MDP
+    assert (one[1] - other[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+@pytest.mark.parametrize("standardise", [False, True])
+def test_padding_changes_nothing(bootstrap, standardise):
+    """Trap 6."""
+    estimator = gae(bootstrap_time_limit=bootstrap, standardise=standardise)
+    narrow, wide = (estimator(make_trajectories(horizon), {}).advantages for horizon in (4, 9))
+    torch.testing.assert_close(wide[..., :4], narrow, rtol=0, atol=1e-9)
+    assert not wide[..., 4:].any()
+
+
+def test_tasks_are_fitted_apart():
+    """Other rewards in task 1 leave task 0 as it was."""
+    trajectories = make_trajectories()
+    other = trajectories._replace(rewards=trajectories.rewards * torch.tensor([1.0, 5.0]).view(2, 1, 1))
+    first, second = (gae(standardise=True)(t, {}).advantages for t in (trajectories, other))
+    assert torch.equal(first[0], second[0])
+
+
+def test_standardised_advantages_have_mean_zero_and_deviation_one_in_each_task():
+    experience = gae(standardise=True)(make_trajectories(), {})
+    for advantages, mask in zip(experience.advantages, experience.mask, strict=True):
+        assert advantages[mask].mean().item() == pytest.approx(0, abs=1e-14)
+        assert advantages[mask].std(correction=0).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("rewards", [0.0, 1.0])
+def test_constant_observations_and_rewards_stay_finite(rewards):
+    """Trap 6: rank-deficient features, advantages without variance."""
+    trajectories = make_trajectories()
+    trajectories = trajectories._replace(
+        observations=torch.zeros_like(trajectories.observations),
+        rewards=torch.full_like(trajectories.rewards, rewards).masked_fill(~trajectories.mask, 0),
+    )
+    assert gae(standardise=True)(trajectories, {}).advantages.isfinite().all()
+
+
+def test_the_fit_happens_once_and_advantages_are_plain_numbers(problem, monkeypatch):
+    """Trap 6: one fit a batch of experience; losses, gradients and curvature fit nothing."""
+    fits, original = [], baseline.fit_ridge
+    monkeypatch.setattr(baseline, "fit_ridge", lambda *arguments: fits.append(arguments) or original(*arguments))
+    trajectories = make_trajectories()._replace(observations=make_trajectories().observations.requires_grad_())
+    experience = gae()(trajectories, {"x": torch.ones(2, requires_grad=True)})
+    assert len(fits) == 1
+    assert not experience.advantages.requires_grad
+    assert not experience.parameters["x"].requires_grad
+    function = problem(inner_steps=2).function
+    function.gradient()
+    function.evaluate(function.theta)
+    function.curvature("second")(function.theta)
+    assert len(fits) == 1
+
+
+def test_the_experience_is_the_trajectories_with_advantages():
+    trajectories, parameters = make_trajectories(dtype=torch.float32), {"x": torch.ones(2)}
+    experience = gae()(trajectories, parameters)
+    for name in ("observations", "actions", "mask"):
+        assert getattr(experience, name) is getattr(trajectories, name)
+    assert torch.equal(experience.parameters["x"], parameters["x"])
+    assert experience.advantages.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("discount", 1.1),
+        ("discount", -0.1),
+        ("discount", None),
+        ("gae_lambda", 1.1),
+        ("gae_lambda", "1"),
+        ("ridge", 0.0),
+        ("standardise", "no"),
+        ("bootstrap_time_limit", 1),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(field, value):
+    with pytest.raises(ValueError, match=rf"advantage\.{field}="):
+        gae(**{field: value})

@@ -1,0 +1,106 @@
+"""Composing, the fingerprint, and what is refused before anything is sampled."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from metarl_exp import build
+
+
+def test_the_fingerprint_changes_with_a_number_and_not_with_the_spelling_of_it():
+    base = build.fingerprint(build.compose())
+    assert build.fingerprint(build.compose(["inner_optimizer.lr=0.3"])) != base
+    assert build.fingerprint(build.compose(["outer_optimizer.max_kl=1e-2", "evaluation.step_scale=[1,0.5]"])) == base
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=3", "tracker=none", "device=cpu", "threads=1", "restart=true", "output_root=elsewhere"]
+)
+def test_what_cannot_change_numbers_is_not_in_the_fingerprint(override):
+    assert build.fingerprint(build.compose([override])) == build.fingerprint(build.compose())
+
+
+def test_a_key_added_later_leaves_old_fingerprints_alone(monkeypatch):
+    """A run stored before `meta_batch_size` existed equals one that has it at its neutral value, and no other."""
+    now = build.compose()
+    then = OmegaConf.masked_copy(now, [key for key in now if key != "meta_batch_size"])
+    assert build.fingerprint(now) != build.fingerprint(then)
+    monkeypatch.setitem(build.NEUTRAL, "meta_batch_size", 20)
+    assert build.fingerprint(now) == build.fingerprint(then)
+    assert build.fingerprint(build.compose(["meta_batch_size=21"])) != build.fingerprint(then)
+
+
+def test_differing_keys_are_named():
+    differing = build.differing_keys(build.compose(["adaptation.order=first", "seed=9"]), build.compose())
+    assert differing == ["adaptation.order: first ≠ second"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sead=3", "did you mean 'seed'"),
+        ("adaptation.innersteps=2", "did you mean 'adaptation.inner_steps'"),
+        ("tasks=navigaton_2d", "did you mean 'navigation_2d'"),
+        ("experiment=finn2017/navigation", "did you mean 'finn2017/navigation_2d'"),
+        ("tasks=cartpole,cartpol", "allowed are cartpole"),
+        ("polcy.activation=tanh", "did you mean 'policy.activation'"),
+    ],
+)
+def test_a_mistyped_key_or_option_names_the_nearest(override, message):
+    with pytest.raises(ValueError, match=message):
+        build.check_overrides([override])
+
+
+@pytest.mark.parametrize("override", ["seed=1,2,3", "tasks=cartpole", "hydra.run.dir=x", "inner_optimizer=adam"])
+def test_what_is_right_passes(override):
+    build.check_overrides([override])
+
+
+def test_settings_of_an_optimizer_can_be_added():
+    build.check_overrides(["+inner_optimizer.settings.nesterov=true", "inner_optimizer=momentum"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("adaptation.order=secnd", "adaptation.order='secnd'.*did you mean 'second'"),
+        ("inner_optimizer.lr=-1", "inner_optimizer.lr=-1: must be a number ≥ 0"),
+        ("inner_optimizer.optimizer=RMSprop", "wrong gradients"),
+        ("inner_optimizer.optimizer=AdamW", "no differentiable version"),
+        ("policy=categorical_mlp", "use policy=gaussian_mlp"),
+        ("tasks=cartpole", "use policy=categorical_mlp"),
+        ("iterations=ten", "iterations='ten': must be an integer"),
+        ("threads=0", "threads=0"),
+        ("restart=maybe", "restart='maybe': must be true or false"),
+        ("init_from=/nowhere", "/nowhere is not a folder"),
+        ("device=abacus", "device='abacus' is not available here"),
+        ("evaluation.step_scale=[]", "evaluation.step_scale"),
+        ("evaluation.best_by=test", "evaluation.best_by='test': allowed are validation, training_return"),
+        ("outer_optimizer.curvature=third", "outer_optimizer.curvature='third'"),
+        ("tasks.action_map=raw", "tasks.action_map='raw': allowed are scaled, clipped"),
+        ("advantage.discount=1.01", "advantage.discount=1.01: must be a number ≥ 0 and ≤ 1"),
+        ("trajectories=2.5", "trajectories=2.5: must be an integer ≥ 1"),
+        ("+policy.depth=3", "unknown key 'policy.depth'.*policy takes hidden_sizes"),
+        ("~policy.activation", "missing key 'policy.activation'"),
+        ("tracker.mode=on", "tracker.mode='on'.*did you mean 'online'"),
+    ],
+)
+def test_a_bad_value_names_the_field_the_value_and_what_is_allowed(override, message):
+    with pytest.raises(ValueError, match=message):
+        build.build(build.compose([override]))
+
+
+def test_the_choice_of_tasks_does_not_move_the_initialisation():
+    """Every part draws from a stream of its own."""
+    one = build.build(build.compose()).learner.theta
+    other = build.build(build.compose(["tasks.horizon=7", "adaptation=three_steps"])).learner.theta
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    different = build.build(build.compose(["seed=1"])).learner.theta
+    assert not torch.equal(one["layers.0.weight"], different["layers.0.weight"])
+
+
+def test_a_user_s_own_config_folder_adds_options(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "short.yaml").write_text("defaults: [navigation_2d, _self_]\nhorizon: 3\n")
+    build.check_overrides(["tasks=short"], str(tmp_path))
+    assert build.build(build.compose(["tasks=short"], str(tmp_path))).learner.task_distribution.spec.horizon == 3

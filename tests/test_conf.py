@@ -1,0 +1,89 @@
+"""The configuration and the code say the same: every option is listed, composed, bound and constructed."""
+
+import inspect
+import re
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from metarl_exp import MetaLearner, build
+
+CONF = build.config_dir()
+OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*.yaml") if f.parent != CONF)
+EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
+COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith("experiment/")]
+DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
+WIRED = {
+    "policy": {"spec", "generator", "dtype"},
+    "adaptation": {"policy", "inner_optimizer", "fast_weights", "inner_loss"},
+}
+
+
+def test_the_listing_sees_every_option():
+    """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
+    assert len(COMPONENTS) == 23
+    assert "finn2017/navigation_2d" in EXPERIMENTS
+    assert {group for group, _ in COMPONENTS} == {p.name for p in CONF.iterdir() if p.is_dir()} - {"experiment"}
+
+
+@pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
+def test_an_option_has_exactly_the_keys_of_its_constructor(group, option):
+    node = build.compose([f"{group}={option}"])[group]
+    arguments = set(inspect.signature(get_object(node["_target_"])).parameters) - WIRED.get(group, set())
+    assert set(node) - {"_target_"} == arguments
+    assert node["_target_"].startswith(f"metarl_exp.{group}.")
+
+
+@pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
+def test_an_option_builds(group, option):
+    """With tasks and a policy that fit each other."""
+    chosen = {group: option}
+    if "cartpole" in option or option == DISCRETE["policy"]:
+        chosen = DISCRETE | chosen
+    build.build(build.compose([f"{g}={o}" for g, o in chosen.items()]))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_builds_and_states_only_differences(name):
+    config = build.compose([f"experiment={name}"])
+    build.build(config)
+    overlay = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+    overlay.pop("defaults", None)
+    groups = [line.split()[-2:] for line in defaults_of(CONF / "experiment" / f"{name}.yaml")]
+    without = build.compose([f"{group.strip('/:')}={option}" for group, option in groups])
+    for key, value in build._leaves(OmegaConf.to_container(overlay)):
+        assert build._canonical(OmegaConf.select(without, key)) != value, f"{name} repeats the default of {key}"
+
+
+def defaults_of(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.strip().startswith("- override /")]
+
+
+SOURCE = re.compile(r"ours|\[[a-z]+\d{4}|nominal")
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF)))
+def test_every_number_has_a_source(path):
+    """A number cites its source or says «ours», on its line or in the comment that heads the file."""
+    lines = path.read_text().splitlines()
+    heading = " ".join(takewhile(lambda line: line.startswith("#"), lines))
+    for line in (line for line in lines if not line.startswith("#")):
+        value, _, comment = line.partition(":")[2].partition("#")
+        if re.search(r"\d", value) and not re.search(r"\$|metarl_exp|navigation_2d", value):
+            assert SOURCE.search(comment) or SOURCE.search(heading), f"{path.name}: {line}"
+
+
+def test_the_python_defaults_are_those_of_the_configuration():
+    """`MetaLearner` has the only defaults in Python; the configuration owns the same numbers."""
+    config = build.compose()
+    signature = inspect.signature(MetaLearner.__init__).parameters
+    assert signature["trajectories"].default == config.trajectories
+    assert signature["seed"].default == config.seed
+    learner = MetaLearner(
+        *[getattr(build.build(config).learner, name) for name in ("task_distribution", "policy")], 0.1, 1e-3, 1, 2
+    )
+    assert vars(learner.advantage) == vars(build.component("advantage", config.advantage))
+    assert learner.adaptation.order == config.adaptation.order

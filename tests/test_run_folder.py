@@ -1,0 +1,74 @@
+"""The run folder: one holder at a time, whatever became of the one before; files whole or absent."""
+
+import json
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from metarl_exp.run_folder import FolderRefused, RunFolder
+
+
+def hold(path, ready) -> None:
+    with RunFolder(path).lock():
+        ready.set()
+        signal.pause()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock of tmp_path."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready))
+    process.start()
+    assert ready.wait(60)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_second_process_is_refused_and_told_who_holds(tmp_path, holder):
+    with pytest.raises(FolderRefused, match=str(holder.pid)), RunFolder(tmp_path).lock():
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with RunFolder(tmp_path).lock():
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path)
+    for i in range(5):
+        folder.append_metrics({"iteration": i})
+    folder.cut_metrics(3)
+    assert [record["iteration"] for record in folder.read_metrics()] == [0, 1, 2]
+    folder.cut_metrics(10)
+    assert len(folder.read_metrics()) == 3
+
+
+def test_a_torn_last_line_is_cut_with_the_iteration_it_belongs_to(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append_metrics({"iteration": 0})
+    with open(folder.metrics, "a") as file:
+        file.write('{"iteration": 1, "retu')
+    folder.cut_metrics(1)
+    assert [record["iteration"] for record in folder.read_metrics()] == [0]
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append_metrics({"iteration": 0, "a": float("nan"), "b": -float("inf"), "c": 1.5})
+    assert folder.read_metrics() == [{"iteration": 0, "a": None, "b": None, "c": 1.5}]
+
+
+def test_the_state_is_kept_with_its_reason(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.state() is None
+    folder.set_state("failed", "because")
+    assert folder.state() == "failed"
+    assert folder.read_json("status.json") == {"state": "failed", "reason": "because"}

@@ -1,0 +1,118 @@
+"""W&B: a copy that may be absent, offline, broken or hanging, and never in the way (trap 19)."""
+
+import socket
+import threading
+import time
+
+import pytest
+import wandb
+
+from metarl_exp.tracker import NoTracker, RunInfo, WandbTracker
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield
+    wandb.teardown()
+
+
+def tracker(mode: str = "offline", **changes) -> WandbTracker:
+    settings = dict(project="p", entity=None, group=None, tags=[], init_timeout=2.0, finish_timeout=30.0)
+    return WandbTracker(mode=mode, **settings | changes)
+
+
+def run_info(folder) -> RunInfo:
+    return RunInfo("abcd1234", "name", "group", folder, {"seed": 0}, ["tag"])
+
+
+def stored(folder) -> bytes:
+    """What W&B put into its own file."""
+    (file,) = (folder / "wandb").glob("offline-run-*-abcd1234/run-abcd1234.wandb")
+    return file.read_bytes()
+
+
+def test_offline_needs_no_account_and_holds_name_group_tags_metrics_and_summary(tmp_path):
+    t = tracker(tags=["mine"])
+    t.start(run_info(tmp_path))
+    for step in range(3):
+        t.log({"return/step_0": 12.25 + step}, step)
+    assert t.finish({"test/step_0": -1.5}, [], failed=False) is None
+    content = stored(tmp_path)
+    for expected in (b"name", b"group", b"tag", b"mine", b"return/step_0", b"12.25", b"14.25", b"test/step_0", b"-1.5"):
+        assert expected in content
+
+
+@pytest.fixture
+def hanging_server():
+    """Accepts connections and never answers."""
+    server = socket.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(100)
+    server.settimeout(0.1)
+    taken, stop = [], threading.Event()
+
+    def accept():
+        while not stop.is_set():
+            try:
+                taken.append(server.accept())
+            except TimeoutError:
+                continue
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    stop.set()
+    thread.join()
+    for connection, _ in taken:
+        connection.close()
+    server.close()
+
+
+@pytest.mark.parametrize("kind", ["dead", "hanging"])
+def test_an_online_start_without_an_answer_blocks_nothing_and_records_offline(
+    tmp_path, monkeypatch, hanging_server, kind
+):
+    monkeypatch.setenv("WANDB_BASE_URL", hanging_server if kind == "hanging" else "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "local-" + "0" * 40)
+    t = tracker("online")
+    began = time.monotonic()
+    t.start(run_info(tmp_path))
+    t.log({"return/step_0": 12.25}, 0)
+    assert time.monotonic() - began < 0.5
+    problem = t.finish({}, [], failed=False)
+    assert "recorded offline" in problem
+    assert b"12.25" in stored(tmp_path)
+
+
+def test_one_that_never_ends_is_left_behind(tmp_path, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(wandb, "init", lambda **_: release.wait(60))
+    t = tracker(finish_timeout=0.2)
+    t.start(run_info(tmp_path))
+    began = time.monotonic()
+    assert "did not answer within 0.2 s" in t.finish({}, [], failed=False)
+    assert time.monotonic() - began < 5
+    release.set()
+    t.thread.join()
+
+
+def test_an_error_inside_wandb_is_reported_and_goes_no_further(tmp_path, monkeypatch):
+    def broken(**_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    t = tracker()
+    t.start(run_info(tmp_path))
+    t.log({}, 0)
+    assert "disk full" in t.finish({}, [], failed=False)
+
+
+def test_no_tracker_does_nothing(tmp_path):
+    t = NoTracker()
+    t.start(run_info(tmp_path))
+    t.log({}, 0)
+    assert t.finish({}, [], failed=True) is None
+    assert list(tmp_path.iterdir()) == []
