@@ -43,6 +43,7 @@ from metarl_exp.types import Experience, MetaBatch, Trajectories
 
 PHASES = ("sampling", "advantages", "adaptation", "outer")
 VERSIONS, ORDERS = ("package", "straightforward"), ("second", "first")
+PER_SECOND = "per second"
 Record = dict[str, Any]
 
 
@@ -190,20 +191,39 @@ def meta_iteration(learner: Any, tasks: Tensor) -> Record:
     """One meta-iteration: seconds by phase, and what shows that two versions did the same work."""
     laps = Laps()
     function, sampled = learner.collect(tasks, laps)
+    products = time_products(function)
     report = learner.improve(function)
     laps("outer")
     return {
-        "seconds": laps.seconds | {"total": sum(laps.seconds.values())},
+        "seconds": laps.seconds | {"total": sum(laps.seconds.values()), "product": median(products)},
         "env_steps": sum(int(trajectories.mask.sum()) for trajectories in sampled),
         "returns": [trajectories.returns().mean().item() for trajectories in sampled],
-        "cg_products": report["cg/products"],
-        "backtracks": report["line_search/backtracks"],
-        "accepted": report["line_search/accepted"],
+        "searched": report["line_search/backtracks"] + report["line_search/accepted"],
     }
 
 
-def work(version: str, order: str, setting: Setting, threads: int, iterations: int, pipe: Connection) -> None:
-    """Body of a variant's process: one meta-iteration, or at last one `extras`, for each message received."""
+def time_products(function: Any) -> list[float]:
+    """A list that will hold the seconds of each curvature product that the outer optimizer asks `function` for."""
+    seconds: list[float] = []
+    make = function.curvature
+
+    def curvature(order: str) -> Callable[[Tensor], Tensor]:
+        product = make(order)
+
+        def timed(vector: Tensor) -> Tensor:
+            started = perf_counter()
+            result = product(vector)
+            seconds.append(perf_counter() - started)
+            return result
+
+        return timed
+
+    function.curvature = curvature
+    return seconds
+
+
+def work(version: str, order: str, setting: Setting, threads: int, pipe: Connection) -> None:
+    """Body of a variant's process: one meta-iteration for each message received, until an empty one."""
     torch.set_num_threads(threads)
     tasks, generator = task_distribution(setting), streams(setting.seed).tasks
     imports = peak_memory()
@@ -211,14 +231,10 @@ def work(version: str, order: str, setting: Setting, threads: int, iterations: i
     meta_iteration(LEARNERS[version](small, order), tasks.sample(small.tasks, streams(1).tasks))  # loads what is lazy
     learner = LEARNERS[version](setting, order)
     pipe.send("ready")
-    for _ in range(iterations):
-        pipe.recv()
-        pipe.send(meta_iteration(learner, tasks.sample(setting.tasks, generator)))
-    peak = peak_memory()
-    pipe.recv()
-    extras = {"peak_mib": peak, "imports_mib": imports, "gemm_gflops": gemm_ceiling()}
-    function, _ = learner.collect(tasks.sample(setting.tasks, generator), Laps())
-    pipe.send(extras | curvature_product(function, order, setting))
+    while pipe.recv():
+        record = meta_iteration(learner, tasks.sample(setting.tasks, generator))
+        pipe.send(record | {"gemm_gflops": gemm_ceiling()})
+    pipe.send({"peak_mib": peak_memory(), "imports_mib": imports})
 
 
 def peak_memory() -> float:
@@ -226,27 +242,15 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def seconds_of(call: Callable[[], object], repeats: int) -> list[float]:
-    """Wall-clock seconds of some calls in a row."""
-    seconds = []
-    for _ in range(repeats):
-        started = perf_counter()
-        call()
-        seconds.append(perf_counter() - started)
-    return seconds
-
-
 def gemm_ceiling() -> float:
     """GFLOP/s of the matrix product that a hidden layer makes of a meta-batch, at best, into memory already there."""
     a, b, out = torch.randn(20, 2000, 100), torch.randn(20, 100, 100), torch.empty(20, 2000, 100)
-    return 2 * 20 * 2000 * 100 * 100 / min(seconds_of(lambda: torch.bmm(a, b, out=out), 50)) / 1e9
-
-
-def curvature_product(function: Any, order: str, setting: Setting) -> Record:
-    """Seconds of one curvature product, and the rate at which it does the arithmetic that it cannot do without."""
-    product, vector = function.curvature(order), torch.randn_like(function.theta)
-    seconds = median(seconds_of(lambda: product(vector), 10))
-    return {"product_s": seconds, "product_gflops": product_flops(setting, order) / seconds / 1e9}
+    best = float("inf")
+    for _ in range(50):
+        started = perf_counter()
+        torch.bmm(a, b, out=out)
+        best = min(best, perf_counter() - started)
+    return 2 * 20 * 2000 * 100 * 100 / best / 1e9
 
 
 def product_flops(setting: Setting, order: str) -> float:
@@ -271,28 +275,29 @@ def product_flops(setting: Setting, order: str) -> float:
 
 def measure(setting: Setting, iterations: int, threads: int) -> Record:
     """All variants, one meta-iteration each in turn: {"variants": {"package/second": {"iterations": […], …}, …}, …}."""
-    context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
     load = os.getloadavg()[0]
-    for order in ORDERS:
-        for version in VERSIONS:
-            ours, theirs = context.Pipe()
-            arguments = (version, order, setting, threads, iterations, theirs)
-            context.Process(target=work, args=arguments, daemon=True).start()
-            theirs.close()  # so that a process that dies is noticed here
-            pipes[f"{version}/{order}"] = ours
-            ours.recv()  # one process after the other gets ready
+    pipes = {f"{version}/{order}": start(version, order, setting, threads) for order in ORDERS for version in VERSIONS}
     variants: dict[str, Record] = {name: {"iterations": []} for name in pipes}
     for i in range(iterations):
         for name, pipe in pipes.items():
-            pipe.send("go")
+            pipe.send(True)
             record = pipe.recv()
             variants[name]["iterations"].append(record)
             print(f"iteration {i}  {name:<22} {record['seconds']['total']:6.2f} s", file=sys.stderr, flush=True)
     for name, pipe in pipes.items():
-        pipe.send("extras")
+        pipe.send(False)
         variants[name] |= pipe.recv()
     return {"setting": setting._asdict(), "machine": machine(threads, load), "variants": variants}
+
+
+def start(version: str, order: str, setting: Setting, threads: int) -> Connection:
+    """The pipe to a new process that is ready to measure a variant."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the memory of this process
+    ours, theirs = context.Pipe()
+    context.Process(target=work, args=(version, order, setting, threads, theirs), daemon=True).start()
+    theirs.close()  # or the death of the process would go unnoticed here
+    ours.recv()
+    return ours
 
 
 def machine(threads: int, load: float) -> Record:
@@ -311,65 +316,70 @@ def machine(threads: int, load: float) -> Record:
     }
 
 
-def phase_seconds(variant: Record, phase: str) -> list[float]:
-    return [iteration["seconds"][phase] for iteration in variant["iterations"]]
-
-
-def sampling_rates(variant: Record) -> list[float]:
-    """Environment steps that happened, per second of sampling."""
-    return [iteration["env_steps"] / iteration["seconds"]["sampling"] for iteration in variant["iterations"]]
-
-
-def quantities(variant: Record) -> list[tuple[str, str, list[float]]]:
-    """(name, format, values by iteration) of every row of the table."""
-    rows = [(f"{phase}, s", ".3f", phase_seconds(variant, phase)) for phase in PHASES]
-    rows.append(("**meta-iteration, s**", ".3f", phase_seconds(variant, "total")))
-    rows.append(("environment steps per second of sampling", ",.0f", sampling_rates(variant)))
-    rows.append(("one curvature product, s", ".3f", [variant["product_s"]]))
-    rows.append(("peak memory above imports, MiB", ",.0f", [variant["peak_mib"] - variant["imports_mib"]]))
+def by_iteration(variant: Record) -> dict[str, list[float]]:
+    """The rows of the table: {name: a value for each iteration}. Names say the unit."""
+    records = variant["iterations"]
+    rows = {f"{phase}, s": [r["seconds"][phase] for r in records] for phase in PHASES}
+    rows["**meta-iteration, s**"] = [r["seconds"]["total"] for r in records]
+    rows[f"environment steps, {PER_SECOND} of sampling"] = [r["env_steps"] / r["seconds"]["sampling"] for r in records]
+    rows["one curvature product, s"] = [r["seconds"]["product"] for r in records]
+    rows["peak memory above imports, MiB"] = [variant["peak_mib"] - variant["imports_mib"]] * len(records)
     return rows
 
 
 def table(results: Record) -> str:
-    """Medians over iterations in Markdown; a ratio is the median of those of iterations run one after the other."""
+    """Medians over iterations, in Markdown; a ratio is the median of those of iterations run one after the other."""
     variants = results["variants"]
-    lines = [
-        "| order | | package | straightforward | ratio |",
-        "|---|---|--:|--:|--:|",
-    ]
+    lines = ["| order | | package | straightforward | ratio |", "|---|---|--:|--:|--:|"]
     for order in ORDERS:
-        ours, theirs = (quantities(variants[f"{version}/{order}"]) for version in VERSIONS)
-        for (name, form, a), (_, _, b) in zip(ours, theirs, strict=True):
-            pairs = list(zip(a, b, strict=True))
-            # Above 1 is in favour of the package: more of what is counted per second, less of everything else.
-            ratio = median(x / y if "per second" in name else y / x for x, y in pairs)
-            lines.append(f"| {order} | {name} | {median(a):{form}} | {median(b):{form}} | {ratio:.2f} × |")
-    return "\n".join([*lines, "", *notes(results)])
+        ours, theirs = (by_iteration(variants[f"{version}/{order}"]) for version in VERSIONS)
+        for name in ours:
+            pairs = list(zip(ours[name], theirs[name], strict=True))
+            # Above 1 is in favour of the package: more of what counts per second, less of everything else.
+            ratio = median(a / b if PER_SECOND in name else b / a for a, b in pairs)
+            cells = (three_digits(median(values)) for values in (ours[name], theirs[name]))
+            lines.append(f"| {order} | {name} | {' | '.join(cells)} | {ratio:.2f} × |")
+    return "\n".join([*lines, "", *arithmetic(results), "", *same_work(variants), "", *conditions(results)])
 
 
-def notes(results: Record) -> list[str]:
-    """What the table cannot show: the machine, the rate of curvature products, that both did the same work."""
-    where, variants = results["machine"], results["variants"]
-    count = len(variants["package/second"]["iterations"])
-    lines = [
-        f"Medians of {count} meta-iterations on {where['cpu']}, {where['threads']} threads on {where['cores']} cores, "
-        f"torch {where['torch']}, load average {where['load_before']} before the start. "
-        f"Imports alone take {variants['package/second']['imports_mib']:,.0f} MiB.",
-        "",
-        "| curvature product | GFLOP/s | share of the GEMM ceiling |",
-        "|---|--:|--:|",
-    ]
-    for name, variant in variants.items():
-        rate, ceiling = variant["product_gflops"], variant["gemm_gflops"]
-        lines.append(f"| {name} | {rate:.0f} | {rate / ceiling:.0%} of {ceiling:.0f} |")
-    lines += ["", "| by iteration | environment steps | return before → after | points searched |", "|---|---|---|---|"]
+def three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def arithmetic(results: Record) -> list[str]:
+    """How close curvature products come to the fastest matrix product of the same process and iteration."""
+    setting = Setting(**results["setting"])
+    lines = ["| curvature product | GFLOP needed | GFLOP/s | of the GEMM ceiling |", "|---|--:|--:|--:|"]
+    for name, variant in results["variants"].items():
+        gflop = product_flops(setting, name.split("/")[1]) / 1e9
+        rates = [gflop / r["seconds"]["product"] for r in variant["iterations"]]
+        shares = [rate / r["gemm_gflops"] for rate, r in zip(rates, variant["iterations"], strict=True)]
+        lines.append(f"| {name} | {gflop:.1f} | {median(rates):.0f} | {median(shares):.0%} |")
+    return lines
+
+
+def same_work(variants: dict[str, Record]) -> list[str]:
+    """What shows that the versions were given the same trajectories and searched as far."""
+    lines = ["| in all iterations | environment steps | return before → after | points searched |", "|---|--:|--:|--:|"]
     for name, variant in variants.items():
         records = variant["iterations"]
-        steps = ", ".join(f"{record['env_steps']:,}" for record in records)
-        returns = ", ".join(" → ".join(f"{value:.1f}" for value in record["returns"]) for record in records)
-        searches = ", ".join(f"{record['backtracks'] + record['accepted']:.0f}" for record in records)
-        lines.append(f"| {name} | {steps} | {returns} | {searches} |")
+        returns = " → ".join(f"{sum(x) / len(x):.2f}" for x in zip(*(r["returns"] for r in records), strict=True))
+        steps, searched = (sum(r[key] for r in records) for key in ("env_steps", "searched"))
+        lines.append(f"| {name} | {steps:,} | {returns} | {searched:.0f} |")
     return lines
+
+
+def conditions(results: Record) -> list[str]:
+    """The sentence below the tables."""
+    where, variants = results["machine"], results["variants"]
+    records = [r for variant in variants.values() for r in variant["iterations"]]
+    ceilings = sorted(r["gemm_gflops"] for r in records)
+    return [
+        f"Medians of {len(records) // len(variants)} meta-iterations on {where['cpu']}, {where['threads']} threads on "
+        f"{where['cores']} cores, torch {where['torch']}; load average {where['load_before']} before the start; GEMM "
+        f"ceiling {median(ceilings):.0f} GFLOP/s ({ceilings[0]:.0f} to {ceilings[-1]:.0f}: how much others used the "
+        f"machine). Imports alone take {variants['package/second']['imports_mib']:,.0f} MiB."
+    ]
 
 
 # --- Do both compute the same? ----------------------------------------------------------------------------------------

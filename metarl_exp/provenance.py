@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ def collect(seed: int, fingerprint: str, device: torch.device, environment: dict
         "machine": machine(device),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "command": " ".join(sys.argv),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": now(),
     }
 
