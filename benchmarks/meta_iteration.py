@@ -18,10 +18,11 @@ import platform
 import resource
 import sys
 from collections.abc import Callable
+from itertools import compress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import straightforward
@@ -44,6 +45,7 @@ from metarl_exp.types import Experience, MetaBatch, Trajectories
 PHASES = ("sampling", "advantages", "adaptation", "outer")
 VERSIONS, ORDERS = ("package", "straightforward"), ("second", "first")
 PER_SECOND = "per second"
+QUIET = 0.1  # cores: a round counts if other processes used less
 Record = dict[str, Any]
 
 
@@ -232,14 +234,26 @@ def work(version: str, order: str, setting: Setting, threads: int, pipe: Connect
     learner = LEARNERS[version](setting, order)
     pipe.send("ready")
     while pipe.recv():
+        started, others = perf_counter(), others_seconds()
         record = meta_iteration(learner, tasks.sample(setting.tasks, generator))
-        pipe.send(record | {"gemm_gflops": gemm_ceiling()})
+        record["gemm_gflops"] = gemm_ceiling()
+        record["others_cores"] = (others_seconds() - others) / (perf_counter() - started)
+        pipe.send(record)
     pipe.send({"peak_mib": peak_memory(), "imports_mib": imports})
 
 
 def peak_memory() -> float:
     """Most memory that this process has held, MiB. (Linux counts ru_maxrss in KiB, macOS in bytes.)"""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def others_seconds() -> float:
+    """CPU seconds that everything but this process has used so far; on a system that does not tell, always 0."""
+    if not Path("/proc/stat").exists():
+        return 0.0
+    user, nice, system, _idle, _waiting, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:])
+    busy = user + nice + system + sum(rest[:3])  # interrupts, and what a hypervisor gave to other machines
+    return busy / os.sysconf("SC_CLK_TCK") - process_time()
 
 
 def gemm_ceiling() -> float:
@@ -275,7 +289,6 @@ def product_flops(setting: Setting, order: str) -> float:
 
 def measure(setting: Setting, iterations: int, threads: int) -> Record:
     """All variants, one meta-iteration each in turn: {"variants": {"package/second": {"iterations": […], …}, …}, …}."""
-    load = os.getloadavg()[0]
     pipes = {f"{version}/{order}": start(version, order, setting, threads) for order in ORDERS for version in VERSIONS}
     variants: dict[str, Record] = {name: {"iterations": []} for name in pipes}
     for i in range(iterations):
@@ -283,11 +296,12 @@ def measure(setting: Setting, iterations: int, threads: int) -> Record:
             pipe.send(True)
             record = pipe.recv()
             variants[name]["iterations"].append(record)
-            print(f"iteration {i}  {name:<22} {record['seconds']['total']:6.2f} s", file=sys.stderr, flush=True)
+            seconds, others = record["seconds"]["total"], record["others_cores"]
+            print(f"round {i}  {name:<22} {seconds:6.2f} s, others {others:.2f} cores", file=sys.stderr, flush=True)
     for name, pipe in pipes.items():
         pipe.send(False)
         variants[name] |= pipe.recv()
-    return {"setting": setting._asdict(), "machine": machine(threads, load), "variants": variants}
+    return {"setting": setting._asdict(), "machine": machine(threads), "variants": variants}
 
 
 def start(version: str, order: str, setting: Setting, threads: int) -> Connection:
@@ -300,8 +314,8 @@ def start(version: str, order: str, setting: Setting, threads: int) -> Connectio
     return ours
 
 
-def machine(threads: int, load: float) -> Record:
-    """Where the numbers come from; `load_before` is the load average of the last minute before the start."""
+def machine(threads: int) -> Record:
+    """Where the numbers come from."""
     cpu = platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -310,10 +324,23 @@ def machine(threads: int, load: float) -> Record:
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": threads,
-        "load_before": round(load, 2),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def quiet(results: Record) -> Record:
+    """The results without the rounds in which anything else used the machine; as they are, if that leaves none.
+
+    Two threads that wait for each other on one core, because a third has the other core, take many times as long.
+    """
+    variants = results["variants"]
+    rounds = zip(*(variant["iterations"] for variant in variants.values()), strict=True)
+    kept = [all(record["others_cores"] < QUIET for record in records) for records in rounds]
+    if not any(kept):
+        return results
+    chosen = {name: v | {"iterations": list(compress(v["iterations"], kept))} for name, v in variants.items()}
+    return results | {"variants": chosen}
 
 
 def by_iteration(variant: Record) -> dict[str, list[float]]:
@@ -327,8 +354,9 @@ def by_iteration(variant: Record) -> dict[str, list[float]]:
     return rows
 
 
-def table(results: Record) -> str:
+def table(measured: Record) -> str:
     """Medians over iterations, in Markdown; a ratio is the median of those of iterations run one after the other."""
+    results = quiet(measured)
     variants = results["variants"]
     lines = ["| order | | package | straightforward | ratio |", "|---|---|--:|--:|--:|"]
     for order in ORDERS:
@@ -339,7 +367,8 @@ def table(results: Record) -> str:
             ratio = median(a / b if PER_SECOND in name else b / a for a, b in pairs)
             cells = (three_digits(median(values)) for values in (ours[name], theirs[name]))
             lines.append(f"| {order} | {name} | {' | '.join(cells)} | {ratio:.2f} × |")
-    return "\n".join([*lines, "", *arithmetic(results), "", *same_work(variants), "", *conditions(results)])
+    sections = lines, arithmetic(results), same_work(variants), conditions(measured, results)
+    return "\n\n".join("\n".join(section) for section in sections)
 
 
 def three_digits(value: float) -> str:
@@ -369,16 +398,18 @@ def same_work(variants: dict[str, Record]) -> list[str]:
     return lines
 
 
-def conditions(results: Record) -> list[str]:
-    """The sentence below the tables."""
+def conditions(measured: Record, results: Record) -> list[str]:
+    """The sentences below the tables."""
     where, variants = results["machine"], results["variants"]
-    records = [r for variant in variants.values() for r in variant["iterations"]]
-    ceilings = sorted(r["gemm_gflops"] for r in records)
+    rounds, used = (len(x["variants"]["package/second"]["iterations"]) for x in (measured, results))
+    records = [record for variant in variants.values() for record in variant["iterations"]]
+    ceilings = sorted(record["gemm_gflops"] for record in records)
+    busiest = max(record["others_cores"] for record in records)
     return [
-        f"Medians of {len(records) // len(variants)} meta-iterations on {where['cpu']}, {where['threads']} threads on "
-        f"{where['cores']} cores, torch {where['torch']}; load average {where['load_before']} before the start; GEMM "
-        f"ceiling {median(ceilings):.0f} GFLOP/s ({ceilings[0]:.0f} to {ceilings[-1]:.0f}: how much others used the "
-        f"machine). Imports alone take {variants['package/second']['imports_mib']:,.0f} MiB."
+        f"Medians of {used} meta-iterations of {rounds}, those during which other processes used at most {busiest:.2f} "
+        f"cores (left out: more than {QUIET}). {where['cpu']}, {where['threads']} threads on {where['cores']} cores, "
+        f"torch {where['torch']}. GEMM ceiling {median(ceilings):.0f} GFLOP/s, from {ceilings[0]:.0f} to "
+        f"{ceilings[-1]:.0f}. Imports alone take {variants['package/second']['imports_mib']:,.0f} MiB."
     ]
 
 

@@ -10,7 +10,7 @@ identity, and no graph of L_k is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, stack, zip_names
 from metarl_exp.types import Experience, Policy, require_finite
-from metarl_exp.validation import require_choice, require_integer
+from metarl_exp.validation import require_choice, require_integer, require_number
 
 InnerLoss = Callable[[Distribution, Experience], Tensor]
 ORDERS = ("first", "second")
@@ -91,7 +91,9 @@ class AdaptationPath:
 
     def _updated(self, rule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
         fast = rule.step({n: parameters[n] for n in self.fast}, {n: gradients[n] for n in self.fast}, scale)
-        return {**parameters, **fast}
+        # What does not adapt gets an alias a step, so that a step's derivatives with respect to it are its own and not
+        # also those of the steps before.
+        return {n: fast[n] if n in fast else p.view_as(p) for n, p in parameters.items()}
 
     def pull(self, cotangent: Parameters) -> Parameters:
         """Jᵀ u for every task: {name: [N, ...]} → {name: [N, ...]}; one backward pass through the retained graph."""
@@ -143,3 +145,11 @@ def tangent_of(dual: Tensor) -> Tensor:
 def scale_at(schedule: Sequence[float], step: int) -> float:
     """The multiple of the inner step size at a step (from 0); the last number holds from there on."""
     return schedule[min(step, len(schedule) - 1)]
+
+
+def require_schedule(field: str, schedule: Any) -> None:
+    """Raise ValueError unless it is a list of at least one number ≥ 0."""
+    if isinstance(schedule, str) or not isinstance(schedule, Sequence) or not schedule:
+        raise ValueError(f"{field}={schedule!r}: must be a list of at least one number ≥ 0")
+    for scale in schedule:
+        require_number(field, scale, low=0)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl_exp.adaptation import Adaptation, scale_at
+from metarl_exp.adaptation import Adaptation, require_schedule, scale_at
 from metarl_exp.advantage import GAE
 from metarl_exp.maths.parameters import Parameters, detach
 from metarl_exp.sampler import join_episodes, rollout
@@ -50,6 +50,7 @@ def adapt_to(
 ) -> AdaptedPolicy:
     """`steps` gradient steps from θ on `episodes` fresh episodes each, one after the other in `env`."""
     require_integer("steps", steps, low=0)
+    require_schedule("step_scale", step_scale)
     actions = stream(seed, "adapt/actions")
     live = LiveEnv(env, adaptation.policy.spec, stream(seed, "adapt/environment"))
     path = adaptation.start(theta, 1, "first")

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarl_exp.adaptation import scale_at
+from metarl_exp.adaptation import require_schedule, scale_at
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.sampler import Sampler
 from metarl_exp.streams import Streams, stream, streams
 from metarl_exp.types import Trajectories
-from metarl_exp.validation import require_choice, require_flag, require_integer, require_number
+from metarl_exp.validation import require_choice, require_flag, require_integer
 
 BEST_BY = ("validation", "training_return")
 
@@ -52,10 +52,7 @@ class Evaluation:
             require_integer(f"evaluation.{name}", getattr(self, name), low=1)
         for name in ("steps", "task_seed"):
             require_integer(f"evaluation.{name}", getattr(self, name), low=0)
-        if isinstance(self.step_scale, str) or not isinstance(self.step_scale, Sequence) or not self.step_scale:
-            raise ValueError(f"evaluation.step_scale={self.step_scale!r}: must be a list of at least one number ≥ 0")
-        for scale in self.step_scale:
-            require_number("evaluation.step_scale", scale, low=0)
+        require_schedule("evaluation.step_scale", self.step_scale)
         require_choice("evaluation.best_by", self.best_by, BEST_BY)
         require_flag("evaluation.deterministic", self.deterministic)
 

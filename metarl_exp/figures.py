@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from metarl_exp.types import Trajectories
@@ -47,18 +48,20 @@ def learning_curve(records: list[dict[str, Any]], folder: Path) -> Path:
             label = f"after {k} inner step{'' if k == 1 else 's'}"
             axes.plot(iterations, [record[f"return/step_{k}"] for record in records], color=colours[k], label=label)
         axes.set(xlabel="meta-iteration", ylabel="mean return of training tasks")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if steps:
             axes.legend()
         return _save(figure, folder, "learning_curve")
 
 
 def gradient_steps(evaluation: dict[str, Any], folder: Path, name: str = "gradient_steps") -> Path:
-    """Return on held-out tasks against gradient steps, with intervals over tasks."""
+    """Return on held-out tasks against gradient steps, with intervals over tasks; one line for each iterate."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE)
         axes = figure.subplots()
         steps = np.arange(evaluation["protocol"]["steps"] + 1)
-        for i, (theta, entry) in enumerate(evaluation["theta"].items()):
+        shown = {entry["iteration"]: (theta, entry) for theta, entry in reversed(evaluation["theta"].items())}
+        for i, (theta, entry) in enumerate(reversed(shown.values())):
             mean = np.array(entry["mean"])
             label = f"{NAMES.get(theta, theta)} (iteration {entry['iteration']})"
             line = axes.plot(steps, mean, marker="o", markersize=4, label=label, linestyle="--" if i == 0 else "-")
@@ -83,10 +86,12 @@ def paths(
         limit = 1.6 * landmarks.abs().max().item()
         figure = Figure(figsize=(1.9 * tasks, 3.9))
         rows = figure.subplots(2, tasks, squeeze=False, sharex=True, sharey=True)
-        for axes_row, k in zip(rows, (0, len(measured) - 1), strict=True):
+        for axes_row, k, colour in zip(rows, (0, len(measured) - 1), ("C0", "C2"), strict=True):
             for task, axes in enumerate(axes_row):
-                for episode in range(min(6, measured[k].mask.shape[1])):
-                    axes.plot(*_path(measured[k], place, task, episode), linewidth=0.7, alpha=0.8)
+                for episode in range(min(3, measured[k].mask.shape[1])):
+                    path = _path(measured[k], place, task, episode)
+                    axes.plot(*path, linewidth=0.6, alpha=0.7, color=colour)
+                    axes.plot(*path[:, 0], marker="o", markersize=4, color="black", zorder=3)
                 axes.plot(*landmarks[task].tolist(), marker="*", markersize=11, color="black", zorder=3)
                 axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
             axes_row[0].set_ylabel("before" if k == 0 else f"after {k} step{'' if k == 1 else 's'}")

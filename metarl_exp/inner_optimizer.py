@@ -6,7 +6,8 @@ one call updates all tasks. Only those that were found right by finite differenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import higher
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.maths.parameters import Parameters, zip_names
-from metarl_exp.validation import require_choice, require_number
+from metarl_exp.validation import require_choice, require_flag, require_number
 
 REFUSED = {
     "RMSprop": "higher's version of it has wrong gradients (it warns so itself)",
@@ -53,7 +54,26 @@ class DifferentiableAdam(higher.optim.DifferentiableOptimizer):
 
 higher.register_optim(Adam, DifferentiableAdam)  # type: ignore[arg-type]  # annotated as an instance
 SUPPORTED: dict[str, type[torch.optim.Optimizer]] = {"SGD": torch.optim.SGD, "Adam": Adam}
-SETTINGS = {"SGD": ("momentum", "dampening", "nesterov"), "Adam": ("betas", "eps")}
+
+
+def _require_betas(field: str, value: Any) -> None:
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise ValueError(f"{field}={value!r}: must be a pair of numbers ≥ 0 and < 1")
+    for beta in value:
+        require_number(field, beta, low=0, below=1)
+
+
+# Only these: higher ignores some of torch's other settings in silence (`maximize` among them). torch itself checks
+# how they go together.
+SETTINGS: dict[str, dict[str, Callable[[str, Any], None]]] = {
+    "SGD": {
+        "momentum": partial(require_number, low=0),
+        "dampening": partial(require_number),
+        "nesterov": require_flag,
+    },
+    # eps > 0: with none, a parameter whose gradient is exactly zero moves by 0 / 0.
+    "Adam": {"betas": _require_betas, "eps": partial(require_number, above=0)},
+}
 
 
 class InnerOptimizer:
@@ -70,8 +90,9 @@ class InnerOptimizer:
             )
         require_choice("inner_optimizer.optimizer", optimizer, SUPPORTED)
         require_number("inner_optimizer.lr", lr, low=0)
-        for name in settings:
+        for name, value in settings.items():
             require_choice(f"inner_optimizer.settings (of {optimizer})", name, SETTINGS[optimizer])
+            SETTINGS[optimizer][name](f"inner_optimizer.settings.{name}", value)
         self.lr = lr
         self.optimizer, self.settings = SUPPORTED[optimizer], dict(settings)
         self.start(["check"])  # torch checks the settings' values

@@ -122,7 +122,8 @@ class MetaFunction:
         # The vector-Jacobian product is linear in its cotangent; its derivative along φ̇ is the Jacobian product.
         dummies = [torch.zeros_like(x).requires_grad_() for x in outputs]
         linear = torch.autograd.grad(outputs, phi, dummies, create_graph=True)
-        weight = (self.post.mask / self.post.mask.sum((1, 2), keepdim=True)).unsqueeze(-1).to(outputs[0].dtype)
+        happened = self.post.mask.to(outputs[0].dtype)
+        weight = (happened / happened.sum((1, 2), keepdim=True)).unsqueeze(-1)
 
         def product(tangent: Parameters) -> Parameters:
             moved = torch.autograd.grad(linear, dummies, list(tangent.values()), retain_graph=True)

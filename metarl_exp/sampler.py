@@ -22,6 +22,9 @@ def rollout(
     The noise of all T steps is drawn ahead, so that the generator moves on by the same amount however the episodes
     go. Raises NonFiniteError if an observation, a reward or the policy's output is not finite.
     """
+    for name, parameter in parameters.items():
+        # Asked here, since the argmax of logits that are not numbers is a perfectly good action.
+        require_finite(f"parameter {name} of the acting policy (indices: task, …)", parameter, parameters)
     horizon = policy.spec.horizon
     observation = env.reset()
     device, dtype = observation.device, parameters[next(iter(parameters))].dtype

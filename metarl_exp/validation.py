@@ -8,8 +8,9 @@ from typing import Any
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
     """« (did you mean 'x'?)», or nothing if no allowed name is close."""
-    close = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    names = {name.lower(): name for name in allowed}
+    close = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.5)
+    return f" (did you mean {names[close[0]]!r}?)" if close else ""
 
 
 def require_choice(field: str, value: object, allowed: Iterable[str]) -> None:
@@ -26,12 +27,13 @@ def require_number(
     low: float = -math.inf,
     high: float = math.inf,
     above: float = -math.inf,
+    below: float = math.inf,
 ) -> None:
-    """Raise ValueError unless value is a finite number with low ≤ value ≤ high and value > above."""
+    """Raise ValueError unless value is a finite number with low ≤ value ≤ high and above < value < below."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high or not value > above:
+    if not number or not math.isfinite(value) or not low <= value <= high or not above < value < below:
         bounds = [f"≥ {low:g}" if low > -math.inf else "", f"> {above:g}" if above > -math.inf else ""]
-        bounds.append(f"≤ {high:g}" if high < math.inf else "")
+        bounds += [f"≤ {high:g}" if high < math.inf else "", f"< {below:g}" if below < math.inf else ""]
         wanted = " and ".join(filter(None, bounds))
         raise ValueError(f"{field}={value!r}: must be a number{' ' + wanted if wanted else ''}")
 

@@ -120,4 +120,5 @@ def bounded_log_std(raw: Tensor, low: float, high: float, margin: float = 1.0) -
     """
     inside = raw.clamp(low + margin, high - margin)
     excess = (raw - inside) / margin
-    return inside + margin * excess / (1 + excess.abs())
+    # sign · (1 − 1 / (1 + |e|)) is e / (1 + |e|), in the form whose derivative does not cancel to zero in float32.
+    return inside + margin * excess.sign() * (1 - 1 / (1 + excess.abs()))

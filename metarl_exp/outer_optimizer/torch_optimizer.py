@@ -1,5 +1,6 @@
 """Any optimizer of torch on the meta-gradient: MAML's plain policy-gradient outer step."""
 
+import copy
 from typing import Any
 
 import torch
@@ -8,13 +9,12 @@ from torch import Tensor
 from metarl_exp.objective import MetaFunction
 from metarl_exp.validation import require_choice, require_number
 
+# Those that need more than one gradient at a point, gradients of another kind, or θ as matrices have no place here.
+UNSUITABLE = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
 NAMES = sorted(
     name
     for name, value in vars(torch.optim).items()
-    # Those that need more than one gradient at a point, or gradients of another kind, have no place here.
-    if isinstance(value, type)
-    and issubclass(value, torch.optim.Optimizer)
-    and name not in ("Optimizer", "LBFGS", "SparseAdam")
+    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name not in UNSUITABLE
 )
 
 
@@ -25,22 +25,26 @@ class TorchOptimizer:
         require_choice("outer_optimizer.optimizer", optimizer, NAMES)
         require_number("outer_optimizer.lr", lr, low=0)
         self.optimizer, self.lr, self.settings = optimizer, lr, dict(settings)
-        self.theta = torch.nn.Parameter(torch.zeros(0))
-        self.rule = self._rule()
+        self.state: dict[str, Any] | None = None  # moments and step counts, once there are any
+        self._rule(torch.zeros(1))  # torch checks the settings
 
-    def _rule(self) -> torch.optim.Optimizer:
+    def _rule(self, theta: Tensor) -> torch.optim.Optimizer:
         try:
-            return getattr(torch.optim, self.optimizer)([self.theta], lr=self.lr, **self.settings)
+            return getattr(torch.optim, self.optimizer)([theta], lr=self.lr, **self.settings)
         except (TypeError, ValueError) as error:
             raise ValueError(f"outer_optimizer.settings={self.settings} of {self.optimizer}: {error}") from error
 
     def step(self, function: MetaFunction) -> tuple[Tensor, dict[str, float]]:
         """The next θ [P] and the report."""
-        gradient = function.gradient()
-        self.theta.data = function.theta.clone()
-        self.theta.grad = gradient
-        self.rule.step()
-        theta = self.theta.detach().clone()
+        theta = function.theta.clone()
+        theta.grad = gradient = function.gradient()
+        rule = self._rule(theta)
+        if self.state is not None:
+            # A copy: the rule changes its moments in place, and a state that was handed out has to stay as it was.
+            rule.load_state_dict(copy.deepcopy(self.state))
+        rule.step()
+        self.state = rule.state_dict()
+        theta.grad = None
         after = function.evaluate(theta)
         return theta, {
             "outer/gradient_norm": gradient.norm().item(),
@@ -50,12 +54,9 @@ class TorchOptimizer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The rule's moments and step counts."""
-        return self.rule.state_dict()
+        """The rule's moments and step counts; empty before the first step."""
+        return self.state or {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict()` was taken."""
-        moments = [x for entry in state["state"].values() for x in entry.values() if isinstance(x, Tensor) and x.dim()]
-        if moments:  # torch moves the state to where the parameter is
-            self.theta.data = torch.empty_like(moments[0])
-        self.rule.load_state_dict(state)
+        self.state = state or None

@@ -42,7 +42,8 @@ class MLP(nn.Module):
         for size in sizes:
             require_integer("policy.hidden_sizes", size, low=1)
         self.activation = ACTIVATIONS[activation]
-        layers = [nn.Linear(i, o, dtype=dtype) for i, o in pairwise(sizes)]
+        # Without torch's own initialisation, which would draw from the global generator.
+        layers = [nn.utils.skip_init(nn.Linear, i, o, dtype=dtype) for i, o in pairwise(sizes)]
         for layer in layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)

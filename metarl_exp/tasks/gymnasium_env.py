@@ -47,14 +47,14 @@ class TaskEnv(gymnasium.Env[np.ndarray, Any]):
         generator = torch.Generator().manual_seed(int(self.np_random.integers(2**62)))
         self._env = self.distribution.make_env(self.task, 1, generator, torch.device("cpu"))
         self._steps = 0
-        return self._env.reset()[0, 0].numpy(), {}
+        return self._env.reset()[0, 0].numpy().copy(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         step = self._env.step(torch.as_tensor(np.asarray(action))[None, None])
         self._steps += 1
         out_of_time = self._steps >= self.distribution.spec.horizon
-        truncated = out_of_time and not bool(step.terminal)
-        return step.observation[0, 0].numpy(), float(step.reward), bool(step.terminal), truncated, {}
+        truncated = (out_of_time or bool(step.truncated)) and not bool(step.terminal)
+        return step.observation[0, 0].numpy().copy(), float(step.reward), bool(step.terminal), truncated, {}
 
 
 def navigation_env(task: Sequence[float] | None = None, **settings: Any) -> TaskEnv:

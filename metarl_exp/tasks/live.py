@@ -22,16 +22,11 @@ class LiveEnv:
         self.env, self.spec = env, spec
         self.seed: int | None = int(torch.randint(2**31 - 1, (), generator=generator))
         observation, action = env.observation_space, env.action_space
-        discrete = isinstance(action, gymnasium.spaces.Discrete)
-        found = (
-            int(np.prod(observation.shape or (0,))),
-            int(action.n) if discrete else int(np.prod(action.shape or (0,))),  # type: ignore[attr-defined]
-            discrete,
-        )
-        if found != spec[:3]:
+        wanted = f"{spec.action_size} discrete" if spec.discrete else f"{spec.action_size} continuous"
+        if (_size(observation), *_kind(action)) != spec[:3]:
             raise ValueError(
-                f"environment has (observation size, action size, discrete) = {found}, "
-                f"the policy was made for {spec[:3]}"
+                f"environment has observations {observation} and actions {action}; the policy was made for "
+                f"{spec.observation_size} observed numbers and {wanted} actions"
             )
 
     def reset(self) -> Tensor:
@@ -54,3 +49,15 @@ class LiveEnv:
     @staticmethod
     def _batch(observation: Any) -> Tensor:
         return torch.as_tensor(np.asarray(observation, dtype=np.float32)).reshape(1, 1, -1)
+
+
+def _size(space: gymnasium.Space[Any]) -> int | None:
+    """How many numbers an element of a Box has; None for other spaces."""
+    return int(np.prod(space.shape)) if isinstance(space, gymnasium.spaces.Box) else None
+
+
+def _kind(space: gymnasium.Space[Any]) -> tuple[int | None, bool]:
+    """Action size and whether actions are discrete; a policy's choices count from zero."""
+    if isinstance(space, gymnasium.spaces.Discrete) and space.start == 0:
+        return int(space.n), True
+    return _size(space), False

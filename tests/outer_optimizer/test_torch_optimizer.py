@@ -43,13 +43,14 @@ def walk(optimizer, theta, steps):
 
 @pytest.mark.parametrize(("name", "settings"), CHOSEN)
 def test_steps_as_torch_does(name, settings):
-    """Three steps of every optimizer that may be named."""
-    expected = START.clone().requires_grad_()
+    """Three steps of every optimizer that may be named, in the precision of training (NAdam's own is float32)."""
+    start = START.float()
+    expected = start.clone().requires_grad_()
     oracle = getattr(torch.optim, name)([expected], lr=0.1, **settings)
     for _ in range(3):
         expected.grad = expected.detach() ** 2
         oracle.step()
-    found = walk(TorchOptimizer(name, 0.1, settings), START, 3)
+    found = walk(TorchOptimizer(name, 0.1, settings), start, 3)
     torch.testing.assert_close(found, expected.detach(), rtol=0, atol=0)
 
 
