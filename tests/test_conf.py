@@ -10,7 +10,9 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from metarl_exp import MetaLearner, build
+from metarl_exp.provenance import RESULTS_VERSION
 
+ROOT = Path(__file__).parents[1]
 CONF = build.config_dir()
 OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*.yaml") if f.parent != CONF)
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
@@ -87,3 +89,12 @@ def test_the_python_defaults_are_those_of_the_configuration():
     )
     assert vars(learner.advantage) == vars(build.component("advantage", config.advantage))
     assert learner.adaptation.order == config.adaptation.order
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "smoke"])
+def test_every_preset_has_a_stored_result(name):
+    """Trap 20: of this very configuration, by its fingerprint."""
+    stored = OmegaConf.load(ROOT / "experiments" / name / "provenance.json")
+    assert stored.fingerprint == build.fingerprint(build.compose([f"experiment={name}"]))
+    assert stored.results_version == RESULTS_VERSION
+    assert (ROOT / "experiments" / name / "evaluation.json").is_file()

@@ -241,7 +241,7 @@ def test_a_quantity_that_is_not_finite_stops_the_run_and_saves_the_batch(run, tm
     assert "first at [2, 0, 0]" in status["reason"]
     batch = torch.load(path / "failed_batch.pt", weights_only=True)
     assert batch["rewards"][2].isnan().any()
-    folder, printed = run()
+    folder, _ = run()
     assert folder.state() == "finished"
 
 

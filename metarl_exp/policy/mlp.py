@@ -42,8 +42,8 @@ class MLP(nn.Module):
         for size in sizes:
             require_integer("policy.hidden_sizes", size, low=1)
         self.activation = ACTIVATIONS[activation]
-        # Without torch's own initialisation, which would draw from the global generator.
-        layers = [nn.utils.skip_init(nn.Linear, i, o, dtype=dtype) for i, o in pairwise(sizes)]
+        # By way of `meta`, without torch's own initialisation, which would draw from the global generator.
+        layers = [nn.Linear(i, o, device="meta", dtype=dtype).to_empty(device="cpu") for i, o in pairwise(sizes)]
         for layer in layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)

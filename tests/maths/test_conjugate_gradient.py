@@ -34,6 +34,16 @@ def test_curvature_and_residual_are_those_of_the_solution(iterations):
     assert found.residual == pytest.approx(((b - a @ found.x).norm() / b.norm()).item(), rel=1e-6, abs=1e-14)
 
 
+@pytest.mark.parametrize("iterations", [10, 20, 40])
+def test_curvature_is_right_in_float32_where_directions_lose_their_orthogonality(iterations):
+    """In exact arithmetic xᵀr = 0 and xᵀb would do; with a condition number of 1e7 it is wrong by a thousandth."""
+    q, _ = torch.linalg.qr(double(20, 20, seed=20))
+    a = q @ torch.diag(torch.logspace(0, 7, 20, dtype=torch.float64)) @ q.T
+    found = conjugate_gradient(lambda v: (a @ v.double()).float(), double(20).float(), iterations, tolerance=0.0)
+    x = found.x.double()
+    assert found.curvature == pytest.approx((x @ a @ x).item(), rel=2e-5)
+
+
 def test_the_first_step_is_steepest_descent():
     a, b = positive(5), double(5)
     found = conjugate_gradient(lambda v: a @ v, b, iterations=1, tolerance=0.0)
