@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check benchmark clean
+.PHONY: help run test test-slow check benchmark readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ check: $(INSTALLED) ## lint and types only
 
 benchmark: $(INSTALLED) ## time and memory of a meta-iteration (wants an idle machine)
 	$(BIN)/python benchmarks/meta_iteration.py
+
+readme: $(INSTALLED) ## put the stored results into README.md
+	$(BIN)/python docs/render.py
 
 clean: ## remove the environment and caches, not the outputs
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist

@@ -18,11 +18,10 @@ import platform
 import resource
 import sys
 from collections.abc import Callable
-from itertools import compress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
 
 import straightforward
@@ -45,7 +44,8 @@ from metarl_exp.types import Experience, MetaBatch, Trajectories
 PHASES = ("sampling", "advantages", "adaptation", "outer")
 VERSIONS, ORDERS = ("package", "straightforward"), ("second", "first")
 PER_SECOND = "per second"
-QUIET = 0.1  # cores: a round counts if other processes used less
+QUIET = 0.1  # cores: an iteration counts if other processes used less
+PATIENCE = 60  # seconds to wait for that before each
 Record = dict[str, Any]
 
 
@@ -293,6 +293,7 @@ def measure(setting: Setting, iterations: int, threads: int) -> Record:
     variants: dict[str, Record] = {name: {"iterations": []} for name in pipes}
     for i in range(iterations):
         for name, pipe in pipes.items():
+            wait_for_quiet()
             pipe.send(True)
             record = pipe.recv()
             variants[name]["iterations"].append(record)
@@ -302,6 +303,15 @@ def measure(setting: Setting, iterations: int, threads: int) -> Record:
         pipe.send(False)
         variants[name] |= pipe.recv()
     return {"setting": setting._asdict(), "machine": machine(threads), "variants": variants}
+
+
+def wait_for_quiet() -> None:
+    """Return when nothing else has used the machine for a second, or when patience ends."""
+    for _ in range(PATIENCE):
+        before, started = others_seconds(), perf_counter()
+        sleep(1)
+        if others_seconds() - before < QUIET * (perf_counter() - started):
+            return
 
 
 def start(version: str, order: str, setting: Setting, threads: int) -> Connection:
@@ -329,18 +339,18 @@ def machine(threads: int) -> Record:
     }
 
 
-def quiet(results: Record) -> Record:
-    """The results without the rounds in which anything else used the machine; as they are, if that leaves none.
+def quiet(variants: Record) -> Record:
+    """The variants without the pairs of iterations during which anything else used the machine, if any are left.
 
     Two threads that wait for each other on one core, because a third has the other core, take many times as long.
     """
-    variants = results["variants"]
-    rounds = zip(*(variant["iterations"] for variant in variants.values()), strict=True)
-    kept = [all(record["others_cores"] < QUIET for record in records) for records in rounds]
-    if not any(kept):
-        return results
-    chosen = {name: v | {"iterations": list(compress(v["iterations"], kept))} for name, v in variants.items()}
-    return results | {"variants": chosen}
+    chosen = dict(variants)
+    for names in ([f"{version}/{order}" for version in VERSIONS] for order in ORDERS):
+        pairs = list(zip(*(variants[name]["iterations"] for name in names), strict=True))
+        kept = [pair for pair in pairs if all(record["others_cores"] < QUIET for record in pair)] or pairs
+        for name, records in zip(names, zip(*kept, strict=True), strict=True):
+            chosen[name] = variants[name] | {"iterations": records}
+    return chosen
 
 
 def by_iteration(variant: Record) -> dict[str, list[float]]:
@@ -354,10 +364,9 @@ def by_iteration(variant: Record) -> dict[str, list[float]]:
     return rows
 
 
-def table(measured: Record) -> str:
+def table(results: Record) -> str:
     """Medians over iterations, in Markdown; a ratio is the median of those of iterations run one after the other."""
-    results = quiet(measured)
-    variants = results["variants"]
+    variants = quiet(results["variants"])
     lines = ["| order | | package | straightforward | ratio |", "|---|---|--:|--:|--:|"]
     for order in ORDERS:
         ours, theirs = (by_iteration(variants[f"{version}/{order}"]) for version in VERSIONS)
@@ -367,7 +376,7 @@ def table(measured: Record) -> str:
             ratio = median(a / b if PER_SECOND in name else b / a for a, b in pairs)
             cells = (three_digits(median(values)) for values in (ours[name], theirs[name]))
             lines.append(f"| {order} | {name} | {' | '.join(cells)} | {ratio:.2f} × |")
-    sections = lines, arithmetic(results), same_work(variants), conditions(measured, results)
+    sections = lines, arithmetic(variants, Setting(**results["setting"])), same_work(variants), conditions(results)
     return "\n\n".join("\n".join(section) for section in sections)
 
 
@@ -375,11 +384,10 @@ def three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def arithmetic(results: Record) -> list[str]:
+def arithmetic(variants: Record, setting: Setting) -> list[str]:
     """How close curvature products come to the fastest matrix product of the same process and iteration."""
-    setting = Setting(**results["setting"])
     lines = ["| curvature product | GFLOP needed | GFLOP/s | of the GEMM ceiling |", "|---|--:|--:|--:|"]
-    for name, variant in results["variants"].items():
+    for name, variant in variants.items():
         gflop = product_flops(setting, name.split("/")[1]) / 1e9
         rates = [gflop / r["seconds"]["product"] for r in variant["iterations"]]
         shares = [rate / r["gemm_gflops"] for rate, r in zip(rates, variant["iterations"], strict=True)]
@@ -389,7 +397,7 @@ def arithmetic(results: Record) -> list[str]:
 
 def same_work(variants: dict[str, Record]) -> list[str]:
     """What shows that the versions were given the same trajectories and searched as far."""
-    lines = ["| in all iterations | environment steps | return before → after | points searched |", "|---|--:|--:|--:|"]
+    lines = ["| sums and means | environment steps | return before → after | points searched |", "|---|--:|--:|--:|"]
     for name, variant in variants.items():
         records = variant["iterations"]
         returns = " → ".join(f"{sum(x) / len(x):.2f}" for x in zip(*(r["returns"] for r in records), strict=True))
@@ -398,18 +406,20 @@ def same_work(variants: dict[str, Record]) -> list[str]:
     return lines
 
 
-def conditions(measured: Record, results: Record) -> list[str]:
+def conditions(results: Record) -> list[str]:
     """The sentences below the tables."""
-    where, variants = results["machine"], results["variants"]
-    rounds, used = (len(x["variants"]["package/second"]["iterations"]) for x in (measured, results))
+    where, variants = results["machine"], quiet(results["variants"])
     records = [record for variant in variants.values() for record in variant["iterations"]]
+    measured = len(results["variants"]["package/second"]["iterations"])
+    used = ", ".join(f"{len(variants[f'package/{order}']['iterations'])} in {order} order" for order in ORDERS)
     ceilings = sorted(record["gemm_gflops"] for record in records)
     busiest = max(record["others_cores"] for record in records)
     return [
-        f"Medians of {used} meta-iterations of {rounds}, those during which other processes used at most {busiest:.2f} "
-        f"cores (left out: more than {QUIET}). {where['cpu']}, {where['threads']} threads on {where['cores']} cores, "
-        f"torch {where['torch']}. GEMM ceiling {median(ceilings):.0f} GFLOP/s, from {ceilings[0]:.0f} to "
-        f"{ceilings[-1]:.0f}. Imports alone take {variants['package/second']['imports_mib']:,.0f} MiB."
+        f"Medians of {measured} meta-iterations of each variant, without those that other processes disturbed: {used} "
+        f"are left, during which those used at most {busiest:.2f} cores. {where['cpu']}, {where['threads']} threads on "
+        f"{where['cores']} cores, torch {where['torch']}; GEMM ceiling {median(ceilings):.0f} GFLOP/s (from "
+        f"{ceilings[0]:.0f} to {ceilings[-1]:.0f}); imports alone take "
+        f"{variants['package/second']['imports_mib']:,.0f} MiB."
     ]
 
 

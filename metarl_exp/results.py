@@ -66,11 +66,15 @@ def table(evaluation: dict[str, Any]) -> Table:
     )
     shown.add_column("θ", no_wrap=True)
     for k in range(steps + 1):
-        shown.add_column(f"{k} steps" if k != 1 else "1 step", justify="right", no_wrap=True)
+        shown.add_column(_steps(k), justify="right", no_wrap=True)
     for name, entry in evaluation["theta"].items():
         shown.add_row(f"{name} (iteration {entry['iteration']})", *_cells(entry))
     shown.caption = OVER
     return shown
+
+
+def _steps(k: int) -> str:
+    return "1 step" if k == 1 else f"{k} steps"
 
 
 def _cells(entry: dict[str, Any]) -> list[str]:
@@ -79,3 +83,13 @@ def _cells(entry: dict[str, Any]) -> list[str]:
         half = f" ± {(interval[1] - interval[0]) / 2:.2f}" if interval else ""
         cells.append(f"{mean:.2f}{half}")
     return cells
+
+
+def markdown(evaluation: dict[str, Any]) -> str:
+    """The same table in Markdown, with what its intervals are over."""
+    steps = evaluation["protocol"]["steps"]
+    rows = [["θ", *map(_steps, range(steps + 1))], ["---", *["---:"] * (steps + 1)]]
+    for name, entry in evaluation["theta"].items():
+        rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{table}\n\nReturn on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."

@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from metarl_exp.adaptation import Adaptation, scale_at
+from metarl_exp.adaptation import Adaptation, require_schedule, scale_at
 from metarl_exp.maths.parameters import flatten, stack, unflatten
 from metarl_exp.types import NonFiniteError
 
@@ -61,6 +61,16 @@ def test_scale_multiplies_the_step_size(problem, optimizer):
 
 def test_the_last_number_of_a_schedule_holds_from_there_on():
     assert [scale_at([1.0, 0.5, 0.25], k) for k in range(5)] == [1.0, 0.5, 0.25, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("schedule", [[], (), "0.5", 0.5, None, [1.0, -0.5], [1.0, float("nan")], [1.0, "half"]])
+def test_a_schedule_that_is_none_is_refused(schedule):
+    with pytest.raises(ValueError, match=r"^step_scale="):
+        require_schedule("step_scale", schedule)
+
+
+def test_a_schedule_passes():
+    require_schedule("step_scale", [1, 0.5, 0.0])
 
 
 def test_k_steps_on_a_quadratic_by_hand(problem):

@@ -1,6 +1,7 @@
 """The documentation points at things that exist."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,8 @@ def test_every_citation_is_in_the_references():
     for path in [*ROOT.glob("metarl_exp/**/*.py"), *ROOT.glob("conf/**/*.yaml")]:
         for key in re.findall(r"\[([a-z]+\d{4}[a-z]*)[,\]; ]", path.read_text()):
             assert key in known, f"{path.name}: {key}"
+
+
+def test_the_readme_shows_the_stored_results_and_the_example_as_they_are():
+    render = runpy.run_path(str(ROOT / "docs" / "render.py"))
+    assert render["rendered"](ROOT / "README.md") == (ROOT / "README.md").read_text(), "run python docs/render.py"

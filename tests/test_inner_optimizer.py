@@ -192,6 +192,7 @@ def test_a_mistyped_setting_is_answered_with_the_nearest():
         ("Adam", {"betas": [0.9]}),
         ("Adam", {"betas": [0.9, 0.99, 0.999]}),
         ("Adam", {"betas": [0.9, 1.0]}),
+        ("Adam", {"betas": [False, 0.9]}),
         ("Adam", {"betas": 0.9}),
         ("Adam", {"eps": -1e-8}),
         ("Adam", {"eps": 0}),  # 0/0 where a gradient is zero

@@ -263,3 +263,10 @@ def test_a_meta_gradient_that_is_not_finite_is_refused(problem):
     p.function.losses = p.function.losses * torch.tensor([1.0, torch.inf, 1.0])
     with pytest.raises(NonFiniteError, match=r"meta-gradient of log_std.*first at \[1, "):
         p.function.gradient()
+
+
+def test_a_curvature_product_that_is_not_finite_is_refused(problem):
+    """Otherwise every line search would be rejected in silence, for the rest of the run."""
+    function = problem().function
+    with pytest.raises(NonFiniteError, match=r"curvature product"):
+        function.curvature("second")(torch.full_like(function.theta, torch.inf))

@@ -48,6 +48,7 @@ def test_a_number_inside_its_bounds_passes(value, bounds):
         (0, {"above": 0}, "> 0"),
         (1.5, {"low": 0, "high": 1}, "≥ 0 and ≤ 1"),
         (0.0, {"above": 0, "high": 1}, "> 0 and ≤ 1"),
+        (1.0, {"low": 0, "below": 1}, "≥ 0 and < 1"),
         (math.nan, {}, "must be a number"),
         (math.inf, {"low": 0}, "must be a number"),
         ("1", {}, "must be a number"),

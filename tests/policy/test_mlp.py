@@ -96,6 +96,14 @@ def test_the_generator_alone_decides_the_initialisation(kind):
     assert not torch.equal(first, other)
 
 
+@KINDS
+def test_torch_s_global_generator_is_left_alone(kind):
+    """`nn.Linear` would draw an initialisation of its own from it."""
+    state = torch.random.get_rng_state()
+    make(kind)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_the_deviation_does_not_depend_on_the_state_and_is_of_each_task():
     policy = make(GaussianMLP)
     parameters = stack(dict(policy.named_parameters()), 2)
