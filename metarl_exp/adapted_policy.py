@@ -20,9 +20,11 @@ from metarl_exp.validation import require_integer
 class AdaptedPolicy:
     """A policy adapted to one environment. `returns` [steps, episodes] are those seen before each gradient step."""
 
-    def __init__(self, policy: Policy, parameters: Parameters, returns: Tensor, generator: torch.Generator) -> None:
+    def __init__(
+        self, policy: Policy, parameters: Parameters, returns: Tensor, env: LiveEnv, generator: torch.Generator
+    ) -> None:
         self.policy, self.parameters, self.returns = policy, parameters, returns
-        self.generator = generator
+        self.env, self.generator = env, generator
 
     @torch.no_grad()
     def act(self, observation: Any, deterministic: bool = True) -> Any:
@@ -35,7 +37,7 @@ class AdaptedPolicy:
         else:
             noise = self.policy.distribution.noise((1, 1), self.policy.spec.action_size, self.generator)
             action = distribution.sample(noise.to(like.device, like.dtype))
-        return int(action) if self.policy.spec.discrete else action[0, 0].cpu().numpy()
+        return self.env.in_env_form(action)
 
 
 def adapt_to(
@@ -61,4 +63,4 @@ def adapt_to(
         )
         returns[k] = trajectories.returns()[0]
         path.step(advantage(trajectories, path.parameters), scale_at(step_scale, k))
-    return AdaptedPolicy(adaptation.policy, detach(path.parameters), returns, actions)
+    return AdaptedPolicy(adaptation.policy, detach(path.parameters), returns, live, actions)

@@ -34,7 +34,7 @@ class DifferentiableAdam(higher.optim.DifferentiableOptimizer):
 
     higher's own version masks the infinite slope of √v at v = 0 in the first backward pass only: a second one, or a
     forward derivative, is NaN wherever a gradient is exactly zero, as it is for a dead ReLU unit. Here √ is taken of
-    positive entries only, so such a parameter stays where it is and its derivatives are those of standing still.
+    positive entries only: at a zero gradient the step is zero and its slope that of −α m̂ / eps.
     """
 
     def _update(self, grouped_grads: list[list[Tensor]], **_: Any) -> None:

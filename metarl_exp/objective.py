@@ -73,7 +73,9 @@ class MetaFunction:
 
     def task_gradients(self) -> Parameters:
         """Jᵀ ∇L_i(φ_K), the meta-gradient of every task by itself: {name: [N, ...]}."""
-        found = torch.autograd.grad(self.losses.sum(), list(self.phi.values()), retain_graph=True)
+        found = torch.autograd.grad(
+            self.losses.sum(), list(self.phi.values()), retain_graph=True, materialize_grads=True
+        )
         gradients = self.batch.path.pull(zip_names(self.phi, found))
         for name, gradient in gradients.items():
             require_finite(f"meta-gradient of {name} (indices: task, …)", gradient, self.batch)
@@ -99,7 +101,9 @@ class MetaFunction:
 
         def product(vector: Tensor) -> Tensor:
             tangent = {n: v.expand(num_tasks, *v.shape) for n, v in unflatten(vector, self.like).items()}
-            return flatten(task_mean(path.pull(fisher(path.push(tangent)))))
+            curved = flatten(task_mean(path.pull(fisher(path.push(tangent)))))
+            require_finite("curvature product", curved, self.batch)
+            return curved
 
         return product
 

@@ -162,3 +162,13 @@ def test_an_environment_that_does_not_fit_is_refused():
 def test_arguments_that_mean_nothing_are_refused(field, arguments):
     with pytest.raises(ValueError, match=rf"{field}="):
         navigation_learner().adapt(navigation(), **arguments)
+
+
+def test_it_acts_inside_the_bounds_it_was_adapted_in():
+    """An action of the policy beyond the bounds is clipped when acting, as it was while adapting."""
+    adapted = navigation_learner().adapt(navigation(), episodes=1)
+    for name in adapted.parameters:
+        adapted.parameters[name] = adapted.parameters[name] + 50.0
+    action = adapted.act([1.0, 1.0])
+    assert action.tolist() == [1.0, 1.0]
+    assert action.dtype == "float32"

@@ -35,16 +35,16 @@ class LiveEnv:
         return self._batch(observation)
 
     def step(self, action: Tensor) -> Step:
-        value: Any = int(action) if self.spec.discrete else self.clipped(action[0, 0].cpu().numpy())
-        observation, reward, terminal, truncated, _ = self.env.step(value)
+        observation, reward, terminal, truncated, _ = self.env.step(self.in_env_form(action))
         flags = (torch.tensor([[bool(flag)]]) for flag in (terminal, truncated))
         return Step(self._batch(observation), torch.tensor([[float(reward)]]), *flags)
 
-    def clipped(self, action: np.ndarray) -> np.ndarray:
-        """The action inside the bounds of the environment's action space."""
+    def in_env_form(self, action: Tensor) -> Any:
+        """What `env.step` takes for a policy's action [1, 1, A] (or [1, 1] if discrete), inside the bounds."""
         space = self.env.action_space
-        assert isinstance(space, gymnasium.spaces.Box)
-        return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
+        if not isinstance(space, gymnasium.spaces.Box):
+            return int(action)
+        return np.clip(action.cpu().numpy().reshape(space.shape), space.low, space.high).astype(space.dtype)
 
     @staticmethod
     def _batch(observation: Any) -> Tensor:

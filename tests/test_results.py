@@ -1,0 +1,38 @@
+"""The tables of one run: each number where it belongs, with what its interval is over."""
+
+import io
+
+import torch
+from rich.console import Console
+
+from metarl_exp import results
+
+CONTENT = {
+    "protocol": {"steps": 1},
+    "tasks": {"n": 3},
+    "interval": results.OVER,
+    "theta": {"best": results.summarise(torch.tensor([[-3.0, 1.0], [-2.0, 1.0], [-1.0, 4.0]]), 7)},
+}
+HALF = 4.302652729911275 / 3**0.5  # of the 95 % t-interval, for n = 3 and a standard deviation of 1
+
+
+def test_the_terminal_s_table():
+    stream = io.StringIO()
+    Console(file=stream, width=120).print(results.table(CONTENT))
+    text = stream.getvalue()
+    assert f"-2.00 ± {HALF:.2f}" in text
+    assert "best (iteration 7)" in text
+    assert "3 held-out tasks" in text
+
+
+def test_the_page_s_table():
+    lines = results.markdown(CONTENT).splitlines()
+    assert lines[0] == "| θ | 0 steps | 1 step |"
+    assert lines[2] == f"| best (iteration 7) | -2.00 ± {HALF:.2f} | 2.00 ± {HALF * 3**0.5:.2f} |"
+    assert "over the test tasks of this one training run" in lines[-1]
+
+
+def test_one_task_has_no_interval():
+    entry = results.summarise(torch.tensor([[1.0, 2.0]]), 0)
+    assert entry["interval"] == [None, None]
+    assert results._cells(entry) == ["1.00", "2.00"]
