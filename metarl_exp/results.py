@@ -92,4 +92,5 @@ def markdown(evaluation: dict[str, Any]) -> str:
     for name, entry in evaluation["theta"].items():
         rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{table}\n\nReturn on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."
+    caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."
+    return f"{table}\n\n{caption}"
