@@ -34,12 +34,12 @@ from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import flatten, unflatten
 from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.objective import MAML, MetaFunction
+from metarl_exp.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.outer_optimizer import TRPO
 from metarl_exp.policy import GaussianMLP
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import Navigation2D
-from metarl_exp.types import Experience, MetaBatch, Trajectories
+from metarl_exp.types import Experience, Trajectories
 
 PHASES = ("sampling", "advantages", "adaptation", "outer")
 VERSIONS, ORDERS = ("package", "straightforward"), ("second", "first")

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from metarl_exp.fast_weights import All
-from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.inner_optimizer import InnerOptimizer, InnerRule
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, stack, zip_names
 from metarl_exp.types import Experience, Policy, require_finite
@@ -89,7 +89,7 @@ class AdaptationPath:
         self.steps.append(InnerStep(self.parameters, gradients, scale))
         self.parameters = self._updated(self.rule, self.parameters, gradients, scale)
 
-    def _updated(self, rule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
+    def _updated(self, rule: InnerRule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
         fast = rule.step({n: parameters[n] for n in self.fast}, {n: gradients[n] for n in self.fast}, scale)
         # What does not adapt gets an alias a step, so that a step's derivatives with respect to it are its own and not
         # also those of the steps before.
@@ -97,14 +97,7 @@ class AdaptationPath:
 
     def pull(self, cotangent: Parameters) -> Parameters:
         """Jᵀ u for every task: {name: [N, ...]} → {name: [N, ...]}; one backward pass through the retained graph."""
-        found = torch.autograd.grad(
-            list(self.parameters.values()),
-            list(self.theta.values()),
-            list(cotangent.values()),
-            retain_graph=True,
-            materialize_grads=True,
-        )
-        return zip_names(self.theta, found)
+        return vector_jacobian_product(self.parameters, self.theta, cotangent)
 
     def push(self, tangent: Parameters) -> Parameters:
         """J v for every task: {name: [N, ...]} → {name: [N, ...]}.
@@ -118,22 +111,24 @@ class AdaptationPath:
             for step in self.steps:
                 gradients = {n: g.detach() for n, g in step.gradients.items()}
                 if self.second_order:
-                    curved = self._hessian_product(step, {n: tangent_of(d) for n, d in duals.items()})
+                    tangents = {n: tangent_of(d) for n, d in duals.items()}
+                    # H_k φ̇_k: the Hessian is symmetric, so a backward pass through the gradients gives it.
+                    curved = vector_jacobian_product(step.gradients, step.parameters, tangents)
                     gradients = {n: forward_ad.make_dual(g, curved[n]) for n, g in gradients.items()}
                 duals = self._updated(rule, duals, gradients, step.scale)
             return {n: tangent_of(d).detach() for n, d in duals.items()}
 
-    @staticmethod
-    def _hessian_product(step: InnerStep, tangent: Parameters) -> Parameters:
-        """H_k · tangent for every task; H_k is symmetric, so a backward pass through the gradients gives it."""
-        found = torch.autograd.grad(
-            list(step.gradients.values()),
-            list(step.parameters.values()),
-            list(tangent.values()),
-            retain_graph=True,
-            materialize_grads=True,
-        )
-        return zip_names(step.parameters, found)
+
+def vector_jacobian_product(outputs: Parameters, inputs: Parameters, cotangent: Parameters) -> Parameters:
+    """(∂outputs/∂inputs)ᵀ · cotangent, keeping the graph; zero where an input has no part in it."""
+    found = torch.autograd.grad(
+        list(outputs.values()),
+        list(inputs.values()),
+        list(cotangent.values()),
+        retain_graph=True,
+        materialize_grads=True,
+    )
+    return zip_names(inputs, found)
 
 
 def tangent_of(dual: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ from metarl_exp.advantage import GAE
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, unflatten
-from metarl_exp.objective import MAML
+from metarl_exp.objective import MAML, MetaBatch
 from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.sampler import Sampler
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import TaskDistribution
-from metarl_exp.types import Iteration, MetaBatch, Policy
+from metarl_exp.types import Iteration, Policy
 from metarl_exp.validation import require_integer
 
 

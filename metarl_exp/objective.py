@@ -19,7 +19,16 @@ from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, flatten, task_mean, unflatten, zip_names
 from metarl_exp.maths.reductions import masked_mean
 from metarl_exp.maths.surrogate import log_likelihood_loss, ratio_loss
-from metarl_exp.types import Experience, MetaBatch, require_finite
+from metarl_exp.types import Experience, require_finite
+
+
+class MetaBatch(NamedTuple):
+    """All that one meta-iteration sampled: K batches to adapt with and one to judge the result by."""
+
+    tasks: Tensor  # [N, task parameters]
+    experiences: tuple[Experience, ...]  # K + 1, the k-th sampled with φ_k
+    returns: Tensor  # [N, K + 1] mean undiscounted return of each task after 0…K inner steps
+    path: AdaptationPath  # the inner updates as they were made while sampling
 
 
 class MAML:

@@ -8,16 +8,13 @@ Legend of every shape in this package: **N** tasks · **M** trajectories a task 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 from torch.nn import Parameter
 
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
-
-if TYPE_CHECKING:
-    from metarl_exp.adaptation import AdaptationPath
 
 
 class Spec(NamedTuple):
@@ -61,15 +58,6 @@ class Experience(NamedTuple):
     advantages: Tensor  # [N, M, T]
     mask: Tensor  # [N, M, T] bool
     parameters: Parameters  # the φ_k [N, ...] that acted
-
-
-class MetaBatch(NamedTuple):
-    """All that one meta-iteration sampled: K batches to adapt with and one to judge the result by."""
-
-    tasks: Tensor  # [N, task parameters]
-    experiences: tuple[Experience, ...]  # K + 1, the k-th sampled with φ_k
-    returns: Tensor  # [N, K + 1] mean undiscounted return of each task after 0…K inner steps
-    path: AdaptationPath  # the inner updates as they were made while sampling
 
 
 class Iteration(NamedTuple):

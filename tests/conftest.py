@@ -16,9 +16,9 @@ from metarl_exp.adaptation import Adaptation
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, flatten, unflatten
-from metarl_exp.objective import MAML, MetaFunction
+from metarl_exp.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
-from metarl_exp.types import Experience, MetaBatch, Spec
+from metarl_exp.types import Experience, Spec
 
 torch.set_num_threads(1)
 

@@ -136,7 +136,9 @@ def test_the_seed_decides(deterministic):
 
 def test_the_deterministic_action_is_the_mean_and_the_other_scatters_around_it():
     adapted = navigation_learner().adapt(navigation(), episodes=2)
-    adapted.parameters["log_std"] = torch.full_like(adapted.parameters["log_std"], -3.0)  # so narrow that the bounds clip nothing
+    adapted.parameters["log_std"] = torch.full_like(
+        adapted.parameters["log_std"], -3.0
+    )  # so narrow that the bounds clip nothing
     observation = np.array([0.1, -0.1])
     mean = adapted.act(observation)
     assert np.array_equal(mean, adapted.act(observation))

@@ -50,11 +50,7 @@ def test_imports_point_one_way(path):
     own = [name.split(".")[1] for name in imports(path) if name.startswith("metarl_exp.")]
     if unit(path) == "__init__":
         return
-    # types names adaptation's path in an annotation only.
-    later = {n for n in own if n in ORDER and ORDER.index(n) > ORDER.index(unit(path))} - (
-        {"adaptation"} if unit(path) == "types" else set()
-    )
-    assert not later
+    assert not {n for n in own if n in ORDER and ORDER.index(n) > ORDER.index(unit(path))}
 
 
 @pytest.mark.parametrize(("library", "allowed"), ALLOWED.items())
