@@ -1,0 +1,37 @@
+"""It learns: minutes of training, on tasks that were never trained on (`make test-slow`)."""
+
+import pytest
+
+from metarl_exp import build
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("order", "seed"), [("second", 0), ("second", 1), ("second", 2), ("first", 0)])
+def test_fifteen_iterations_of_navigation_make_adaptation_worth_twenty(order, seed):
+    """The published protocol at the published size; a random policy gains about ten in a step."""
+    parts = build.build(build.compose([f"seed={seed}", f"adaptation.order={order}"]))
+    parts.learner.train(15)
+    returns = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
+    assert returns[1] - returns[0] > 20
+    assert returns[1] > -25
+    assert returns[3] > returns[1]
+
+
+@pytest.mark.parametrize("outer", ["trpo", "adam"])
+def test_the_hidden_sign_of_cartpole_needs_adaptation(outer):
+    choices = ["experiment=cartpole/hidden_sign", f"outer_optimizer={outer}", "policy.hidden_sizes=[32,32]"]
+    parts = build.build(build.compose([*choices, *(["outer_optimizer.lr=3e-3"] if outer == "adam" else [])]))
+    parts.learner.train(25 if outer == "trpo" else 60)
+    returns = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
+    assert returns[1] > 2 * returns[0]
+
+
+def test_a_target_position_is_found():
+    """A milder need to adapt: the pole can be kept up anywhere, the reward is where the target is."""
+    choices = ["tasks=cartpole_target", "policy=categorical_mlp", "policy.hidden_sizes=[32,32]"]
+    parts = build.build(build.compose(choices))
+    before = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
+    parts.learner.train(25)
+    after = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
+    assert after[1] > 2 * before[1]
