@@ -170,6 +170,21 @@ def test_a_damaged_checkpoint_is_refused_and_the_previous_one_used(run, tmp_path
     assert deterministic(halves) == deterministic(whole)
 
 
+def test_a_continued_run_keeps_its_threads_and_its_tracker_s_id(run, tmp_path, monkeypatch):
+    """Offline W&B cannot resume: a second folder, with the same id, which `wandb sync` joins."""
+    tracked = ["tracker=wandb", "tracker.mode=offline"]
+    with monkeypatch.context() as patched:
+        die_in_iteration(patched, 2, "after")
+        with pytest.raises(Killed):
+            run(*tracked)
+    folder, printed = run(*tracked, "threads=2")
+    assert "continuing with threads=1, as the run began" in printed
+    assert folder.read_json("provenance.json")["threads"] == torch.get_num_threads() == 1
+    identifier = folder.read_json("provenance.json")["tracker_id"]
+    files = list((folder.path / "wandb").glob("offline-run-*/*.wandb"))
+    assert {file.name for file in files} == {f"run-{identifier}.wandb"}
+
+
 def start(output: Path, *overrides: str, **environment: str) -> subprocess.Popen:
     """A run in a process of its own."""
     arguments = [sys.executable, "-m", "metarl_exp.train", *command(output, *overrides)[1:]]
