@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metarl_exp import build, figures, results
+from metarl_exp import allocator, build, figures, results
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.validation import require_choice
 
@@ -60,6 +60,7 @@ def main() -> None:
         "settings", nargs="*", metavar="key=value", help="keys of conf/evaluation; theta=best|latest|initial"
     )
     arguments = parser.parse_args()
+    allocator.keep_freed_memory()
     try:
         print(f"written: {evaluate(arguments.run, arguments.settings)}")
     except (ValueError, FileNotFoundError) as error:

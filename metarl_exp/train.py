@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from metarl_exp import build, checkpoint, figures, provenance, results
+from metarl_exp import allocator, build, checkpoint, figures, provenance, results
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
 from metarl_exp.run_folder import FolderRefused, RunFolder
@@ -301,6 +301,7 @@ def preflight() -> None:
 def main() -> Any:
     """The command `metarl-train`."""
     preflight()
+    allocator.keep_freed_memory()
     return hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)()
 
 

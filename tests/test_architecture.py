@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "maths", "validation", "streams", "statistics", "types", "metrics", "fast_weights", "advantage", "inner_optimizer",
     "policy", "adaptation", "objective", "outer_optimizer", "tasks", "sampler", "adapted_policy", "meta_learner",
-    "evaluation", "results", "checkpoint", "run_folder", "provenance", "progress", "figures", "tracker", "build",
+    "evaluation", "results", "allocator", "checkpoint", "run_folder", "provenance", "progress", "figures", "tracker", "build",
     "evaluate", "train",
 ]  # fmt: skip
 ALLOWED = {
