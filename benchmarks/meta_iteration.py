@@ -18,6 +18,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.advantage import GAE
+from metarl_exp.allocator import keep_freed_memory
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import flatten, unflatten
@@ -193,40 +195,47 @@ def meta_iteration(learner: Any, tasks: Tensor) -> Record:
     """One meta-iteration: seconds by phase, and what shows that two versions did the same work."""
     laps = Laps()
     function, sampled = learner.collect(tasks, laps)
-    products = time_products(function)
-    report = learner.improve(function)
+    watched = Watched(function)
+    report = learner.improve(watched)
     laps("outer")
     return {
-        "seconds": laps.seconds | {"total": sum(laps.seconds.values()), "product": median(products)},
+        "seconds": laps.seconds | {"total": sum(laps.seconds.values()), "product": median(watched.product_seconds)},
         "env_steps": sum(int(trajectories.mask.sum()) for trajectories in sampled),
         "returns": [trajectories.returns().mean().item() for trajectories in sampled],
         "searched": report["line_search/backtracks"] + report["line_search/accepted"],
     }
 
 
-def time_products(function: Any) -> list[float]:
-    """A list that will hold the seconds of each curvature product that the outer optimizer asks `function` for."""
-    seconds: list[float] = []
-    make = function.curvature
+class Watched:
+    """A function as the outer optimizer sees it, whose curvature products are timed.
 
-    def curvature(order: str) -> Callable[[Tensor], Tensor]:
-        product = make(order)
+    Around the function and not inside it: a method that it held itself would keep its graph alive in a cycle.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.product_seconds: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.function, name)
+
+    def curvature(self, order: str) -> Callable[[Tensor], Tensor]:
+        product = self.function.curvature(order)
 
         def timed(vector: Tensor) -> Tensor:
             started = perf_counter()
             result = product(vector)
-            seconds.append(perf_counter() - started)
+            self.product_seconds.append(perf_counter() - started)
             return result
 
         return timed
-
-    function.curvature = curvature
-    return seconds
 
 
 def work(version: str, order: str, setting: Setting, threads: int, pipe: Connection) -> None:
     """Body of a variant's process: one meta-iteration for each message received, until an empty one."""
     torch.set_num_threads(threads)
+    if version == "package":
+        keep_freed_memory()  # as its entry points do
     tasks, generator = task_distribution(setting), streams(setting.seed).tasks
     imports = peak_memory()
     small = setting._replace(tasks=2, trajectories=2, horizon=5)
@@ -277,7 +286,7 @@ def product_flops(setting: Setting, order: str) -> float:
     each a step in second order, nothing in first. Elementwise work is left out.
     """
     sizes = (2, *setting.hidden_sizes, 2)
-    layers = [a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [a * b for a, b in pairwise(sizes)]
     rows = setting.tasks * setting.trajectories * setting.horizon
     f, g = 2 * rows * sum(layers), 2 * rows * sum(layers[1:])
     hessians = 2 * setting.inner_steps if order == "second" else 0
@@ -500,12 +509,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.check:
         sys.exit(0 if check(Setting()) else 1)
-    if arguments.render:
-        return render(json.loads(arguments.render.read_text()))
-    results = measure(Setting(), arguments.iterations, arguments.threads)
-    print(table(results))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+    elif arguments.render:
+        render(json.loads(arguments.render.read_text()))
+    else:
+        results = measure(Setting(), arguments.iterations, arguments.threads)
+        print(table(results))
+        if arguments.output:
+            arguments.output.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ python docs/render.py --check   only say whether it is up to date (exit status 1
 
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 from metarl_exp import results
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"<!-- (render|include): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- (render|include|speed): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
 
 def block(match: re.Match[str]) -> str:
@@ -20,9 +23,21 @@ def block(match: re.Match[str]) -> str:
     kind, source = match.groups()
     if kind == "include":
         content = f"```python\n{(ROOT / source).read_text()}```"
+    elif kind == "speed":
+        table = benchmark()["table"](json.loads((ROOT / source).read_text())).split("\n\n")[0]
+        content = "\n".join(line for line in table.splitlines() if SPEED.search(line))
     else:
         content = results.markdown(json.loads((ROOT / source / "evaluation.json").read_text()))
     return f"<!-- {kind}: {source} -->\n{content}\n<!-- end -->"
+
+
+def benchmark() -> dict[str, Any]:
+    """What `benchmarks/meta_iteration.py` defines, its table among it."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return runpy.run_path(str(ROOT / "benchmarks" / "meta_iteration.py"))
+    finally:
+        sys.path.pop(0)
 
 
 def rendered(page: Path) -> str:
