@@ -10,10 +10,10 @@ PACKAGE = ROOT / "metarl_exp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the leaves to the entry points: a module imports only what stands before it.
 ORDER = [
-    "maths", "validation", "streams", "statistics", "types", "metrics", "fast_weights", "advantage", "inner_optimizer",
-    "policy", "adaptation", "objective", "outer_optimizer", "tasks", "sampler", "adapted_policy", "meta_learner",
-    "evaluation", "results", "allocator", "checkpoint", "run_folder", "provenance", "progress", "figures", "tracker", "build",
-    "evaluate", "train",
+    "maths", "validation", "streams", "statistics", "types", "metrics", "fast_weights", "advantage",
+    "inner_optimizer", "policy", "adaptation", "objective", "outer_optimizer", "tasks", "sampler",
+    "adapted_policy", "meta_learner", "evaluation", "results", "allocator", "checkpoint", "run_folder",
+    "provenance", "progress", "figures", "tracker", "build", "evaluate", "train",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},
