@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.utils import get_object, instantiate
@@ -120,7 +119,9 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
         key = override.key_or_group
         parent = key.rpartition(".")[0]
         if key not in options and key not in known and not override.is_add():
-            siblings = {k.removeprefix(f"{parent}.").split(".")[0] for k in keys if k.startswith(f"{parent}.")}
+            siblings = {k.removeprefix(f"{parent}.").split(".")[0] for k in keys if k.startswith(f"{parent}.")} - {
+                "_target_"
+            }
             allowed = f"{parent} takes {', '.join(sorted(siblings))}" if siblings else f"allowed are {', '.join(top)}"
             raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {allowed}")
 
@@ -138,18 +139,13 @@ def _values(override: Override) -> list[Any]:
 
 def _options(user_dir: str | None) -> dict[str, list[str]]:
     """Every config group and its options, nested ones by their path."""
-    search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        hydra_compose("train", search, return_hydra_config=True)
-        loader = GlobalHydra.instance().config_loader()
-        roots = [config_dir(), *([Path(user_dir)] if user_dir else [])]
-        groups = [group for group in loader.list_groups("") if any((root / group).is_dir() for root in roots)]
-        return {
-            group: sorted(
-                {str(f.relative_to(r / group).with_suffix("")) for r in roots for f in (r / group).rglob("*.yaml")}
-            )
-            for group in groups
-        }
+    roots = [config_dir(), *([Path(user_dir)] if user_dir else [])]
+    found: dict[str, set[str]] = {}
+    for root in roots:
+        for file in root.glob("*/**/*.yaml"):
+            group, *option = file.relative_to(root).with_suffix("").parts
+            found.setdefault(group, set()).add("/".join(option))
+    return {group: sorted(options) for group, options in found.items()}
 
 
 def component(group: str, node: DictConfig, **wired: Any) -> Any:

@@ -60,12 +60,12 @@ class Run:
         if state == "finished":
             self.console.print(f"already finished: {self.folder.path} (restart=true runs it again in a new folder)")
             return self.show()
-        if state is not None:
-            status = self.folder.read_json("status.json")
-            log.info("continuing; it was %s (%s)", state, status["reason"] or "no reason recorded")
+        before = self.folder.read_json("status.json")
         try:
             self.folder.set_state("running")
             with logged_to(self.folder.log), terminated_as_interrupt():
+                if before:
+                    log.info("again; before it was %s (%s)", state, before["reason"] or "no reason recorded")
                 return self.work()
         except KeyboardInterrupt:
             self.folder.set_state("interrupted", "stopped by a signal")

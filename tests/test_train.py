@@ -153,6 +153,7 @@ def test_interrupted_and_continued_equals_uninterrupted(run, tmp_path, monkeypat
     assert deterministic(halves) == deterministic(whole)
     assert halves.read_json("evaluation.json") == whole.read_json("evaluation.json")
     assert ("continuing at iteration" in printed) == (number > 1 or where == "after")
+    assert "before it was running (no reason recorded)" in halves.log.read_text()
 
 
 def test_a_damaged_checkpoint_is_refused_and_the_previous_one_used(run, tmp_path, monkeypatch):
