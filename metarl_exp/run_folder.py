@@ -57,7 +57,7 @@ class RunFolder:
     def write_json(self, name: str, content: Any) -> Path:
         """Write a JSON file atomically; numbers that are not finite become null."""
         path = self.path / name
-        write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+        write_atomically(path, (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
         return path
 
     def read_json(self, name: str) -> Any:
