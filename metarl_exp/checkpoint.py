@@ -92,3 +92,19 @@ def load_theta(run: Path, which: str, like: Parameters) -> Parameters:
     if found != wanted:
         raise CheckpointError(f"{run} has another policy: its parameters are {found}, this run's {wanted}")
     return {name: p.to(like[name].device) for name, p in theta.items()}
+
+
+def save_batch(path: Path, batch: Any) -> None:
+    """Write the batch behind a failure, for a person to look at with `torch.load(path, weights_only=True)`."""
+    torch.save(_plain(batch), path)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples of tensors as dicts; anything that is not data is left out."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(x) for name, x in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: _plain(x) for name, x in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(x) for x in value]
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import platform
 import time
@@ -53,6 +54,23 @@ class RunFolder:
         file.truncate(0)
         file.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "started": started}))
         file.flush()
+
+    @contextmanager
+    def logged(self, logger: logging.Logger) -> Iterator[None]:
+        """Send a logger's records to train.log, and the traceback of whatever ends the block."""
+        handler = logging.FileHandler(self.log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # the display is for the terminal
+        logger.addHandler(handler)
+        try:
+            yield
+        except BaseException:
+            logger.exception("stopped")
+            raise
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write a JSON file atomically; numbers that are not finite become null."""

@@ -63,7 +63,7 @@ class Run:
         before = self.folder.read_json("status.json")
         try:
             self.folder.set_state("running")
-            with logged_to(self.folder.log), terminated_as_interrupt():
+            with self.folder.logged(log), terminated_as_interrupt():
                 if before:
                     log.info("again; before it was %s (%s)", state, before["reason"] or "no reason recorded")
                 return self.work()
@@ -94,7 +94,7 @@ class Run:
             failed = False
         except NonFiniteError as error:
             saved = self.folder.path / "failed_batch.pt"
-            torch.save(plain(error.batch), saved)
+            checkpoint.save_batch(saved, error.batch)
             raise NonFiniteError(error.quantity, f"{error.where}; the batch is in {saved}", None) from error
         finally:
             problem = tracker.finish(summary, drawn, failed)
@@ -218,24 +218,6 @@ class Run:
 
 
 @contextmanager
-def logged_to(path: Path) -> Iterator[None]:
-    """Send this package's log records to a file as well."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.setLevel(logging.INFO)
-    log.propagate = False  # the display is for the terminal
-    log.addHandler(handler)
-    try:
-        yield
-    except BaseException:
-        log.exception("stopped")
-        raise
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM, with which clusters take machines back, ends a run as Ctrl-C does."""
 
@@ -247,17 +229,6 @@ def terminated_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def plain(value: Any) -> Any:
-    """Tuples of tensors as dicts, for `weights_only` reading; anything that is not data is left out."""
-    if hasattr(value, "_asdict"):
-        return {name: plain(x) for name, x in value._asdict().items()}
-    if isinstance(value, dict):
-        return {name: plain(x) for name, x in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(x) for x in value]
-    return value.detach().cpu() if isinstance(value, torch.Tensor) else None
 
 
 def choose_folder(base: Path, restart: bool) -> Path:
