@@ -27,7 +27,7 @@ check: $(INSTALLED) ## lint and types only
 benchmark: $(INSTALLED) ## time and memory of a meta-iteration (wants an idle machine)
 	$(BIN)/python benchmarks/meta_iteration.py
 
-readme: $(INSTALLED) ## put the stored results into README.md
+readme: $(INSTALLED) ## put the stored results into the pages that show them
 	$(BIN)/python docs/render.py
 
 clean: ## remove the environment and caches, not the outputs

@@ -1,7 +1,7 @@
 """Put stored results and programs into the pages that show them, between their markers.
 
-python docs/render.py           rewrite README.md
-python docs/render.py --check   only say whether it is up to date (exit status 1 if not)
+python docs/render.py           rewrite README.md and those of the experiments
+python docs/render.py --check   only say whether they are up to date (exit status 1 if not)
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from metarl_exp import results
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("experiments/**/README.md"))]
 BLOCK = re.compile(r"<!-- (render|include|speed): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
@@ -46,12 +47,12 @@ def rendered(page: Path) -> str:
 
 
 def main() -> int:
-    page = ROOT / "README.md"
-    fresh = rendered(page)
-    stale = fresh != page.read_text()
-    if stale and "--check" not in sys.argv:
-        page.write_text(fresh)
-    return int(stale and "--check" in sys.argv)
+    stale = [page for page in PAGES if rendered(page) != page.read_text()]
+    if "--check" in sys.argv:
+        return int(bool(stale))
+    for page in stale:
+        page.write_text(rendered(page))
+    return 0
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ def test_every_citation_is_in_the_references():
             assert key in known, f"{path.name}: {key}"
 
 
-def test_the_readme_shows_the_stored_results_and_the_example_as_they_are():
+def test_pages_show_the_stored_results_and_the_example_as_they_are():
     render = runpy.run_path(str(ROOT / "docs" / "render.py"))
-    assert render["rendered"](ROOT / "README.md") == (ROOT / "README.md").read_text(), "run python docs/render.py"
+    assert len(render["PAGES"]) >= 4
+    for page in render["PAGES"]:
+        assert render["rendered"](page) == page.read_text(), f"{page}: run python docs/render.py"
