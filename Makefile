@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-run: $(INSTALLED) ## train the default experiment: 2D navigation, second-order MAML, TRPO (some three minutes)
+run: $(INSTALLED) ## train the default experiment: 2D navigation, second-order MAML, TRPO (some two minutes)
 	$(BIN)/metarl-train
 
 test: check ## install, lint, check types, run the fast tests
