@@ -111,19 +111,21 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
                 allowed = ", ".join(sorted(options[group]))
                 raise ValueError(f"{group}={value}: allowed are {allowed}{nearest(str(value), options[group])}")
             chosen.append(f"{group}={'null' if value is None else value}")
-    config = compose(chosen, user_dir)
-    keys = [key for key, _ in _leaves(OmegaConf.to_container(config, resolve=False))]
+    keys = [key for key, _ in _leaves(OmegaConf.to_container(compose(chosen, user_dir), resolve=False))]
     known = {*keys, *(key.rsplit(".", depth)[0] for key in keys for depth in range(1, 4)), *options}
-    top = sorted({key.split(".")[0] for key in known})
     for override in parsed:
         key = override.key_or_group
-        parent = key.rpartition(".")[0]
-        if key not in options and key not in known and not override.is_add():
-            siblings = {k.removeprefix(f"{parent}.").split(".")[0] for k in keys if k.startswith(f"{parent}.")} - {
-                "_target_"
-            }
-            allowed = f"{parent} takes {', '.join(sorted(siblings))}" if siblings else f"allowed are {', '.join(top)}"
-            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {allowed}")
+        if key not in known and not override.is_add():
+            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {_beside(key, known)}")
+
+
+def _beside(key: str, known: set[str]) -> str:
+    """What is allowed where a key that does not exist was looked for."""
+    parent = key.rpartition(".")[0]
+    children = {k.removeprefix(f"{parent}.").split(".")[0] for k in known if k.startswith(f"{parent}.")} - {"_target_"}
+    if children:
+        return f"{parent} takes {', '.join(sorted(children))}"
+    return f"allowed are {', '.join(sorted({k.split('.')[0] for k in known}))}"
 
 
 def _is_hydras(override: Override) -> bool:

@@ -17,7 +17,7 @@ from metarl_exp.adaptation import require_schedule, scale_at
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.sampler import Sampler
-from metarl_exp.streams import Streams, stream, streams
+from metarl_exp.streams import stream, streams
 from metarl_exp.types import Trajectories
 from metarl_exp.validation import require_choice, require_flag, require_integer
 
@@ -77,14 +77,13 @@ class Evaluation:
         measured: list[Trajectories] = []
         for k in range(self.steps + 1):
             trajectories = sampler(path.parameters, tasks, draws.actions, draws.environment)
-            measured.append(self._mode(sampler, path.parameters, tasks, draws) if self.deterministic else trajectories)
+            shown = trajectories
+            if self.deterministic:
+                shown = sampler(path.parameters, tasks, draws.actions, draws.environment, deterministic=True)
+            measured.append(shown)
             if k < self.steps:
                 path.step(learner.advantage(trajectories, path.parameters), scale_at(self.step_scale, k))
         return measured
-
-    @staticmethod
-    def _mode(sampler: Sampler, parameters: Parameters, tasks: Tensor, draws: Streams) -> Trajectories:
-        return sampler(parameters, tasks, draws.actions, draws.environment, deterministic=True)
 
 
 def mean_returns(measured: list[Trajectories]) -> Tensor:

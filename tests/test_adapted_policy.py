@@ -10,14 +10,7 @@ import torch
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.tasks import CartPole, Navigation2D
-
-NOMINAL = {
-    "length": [0.5] * 2,
-    "pole_mass": [0.1] * 2,
-    "cart_mass": [1.0] * 2,
-    "gravity": [9.8] * 2,
-    "force": [10.0] * 2,
-}
+from metarl_exp.tasks.cartpole import NOMINAL
 
 
 def cartpole_learner(inner_steps=1):

@@ -17,15 +17,9 @@ from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.streams import streams
 from metarl_exp.tasks import CartPole, Navigation2D
+from metarl_exp.tasks.cartpole import NOMINAL
 from metarl_exp.types import NonFiniteError
 
-NOMINAL = {
-    "length": [0.5] * 2,
-    "pole_mass": [0.1] * 2,
-    "cart_mass": [1.0] * 2,
-    "gravity": [9.8] * 2,
-    "force": [10.0] * 2,
-}
 NAVIGATION = Navigation2D(6, "scaled", False)
 
 

@@ -21,6 +21,15 @@ MAX_ANGLE = 12 * 2 * math.pi / 360  # rad
 START = 0.05
 TARGET_REACH = 1.0  # m: targets are uniform in ± this; ours
 
+# The one physics of CartPole-v1, as ranges that hold nothing else.
+NOMINAL: dict[str, list[float]] = {
+    "length": [0.5, 0.5],
+    "pole_mass": [0.1, 0.1],
+    "cart_mass": [1.0, 1.0],
+    "gravity": [9.8, 9.8],
+    "force": [10.0, 10.0],
+}
+
 
 class CartPole:
     """Each task has its own half pole length (m), pole and cart mass (kg), gravity (m/s²) and force (N).

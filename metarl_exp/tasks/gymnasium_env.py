@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from metarl_exp.tasks.base import TaskDistribution
-from metarl_exp.tasks.cartpole import CartPole
+from metarl_exp.tasks.cartpole import NOMINAL, CartPole
 from metarl_exp.tasks.navigation_2d import Navigation2D
 
 
@@ -65,15 +65,7 @@ def navigation_env(task: Sequence[float] | None = None, **settings: Any) -> Task
 
 def cartpole_env(task: Sequence[float] | None = None, **settings: Any) -> TaskEnv:
     """CartPole-v1 at its nominal parameters, unless the task or settings say otherwise."""
-    nominal: dict[str, Any] = {
-        "horizon": 500,
-        "hidden": "none",
-        "length": [0.5] * 2,
-        "pole_mass": [0.1] * 2,
-        "cart_mass": [1.0] * 2,
-        "gravity": [9.8] * 2,
-        "force": [10.0] * 2,
-    }
+    nominal: dict[str, Any] = {"horizon": 500, "hidden": "none", **NOMINAL}
     return TaskEnv(CartPole(**nominal | settings), task)
 
 

@@ -6,15 +6,9 @@ import pytest
 import torch
 
 from metarl_exp.tasks import CartPole
+from metarl_exp.tasks.cartpole import NOMINAL
 
 CPU = torch.device("cpu")
-NOMINAL = {
-    "length": [0.5] * 2,
-    "pole_mass": [0.1] * 2,
-    "cart_mass": [1.0] * 2,
-    "gravity": [9.8] * 2,
-    "force": [10.0] * 2,
-}
 RANGES = {"length": [0.3, 0.8], "pole_mass": [0.05, 0.3], "cart_mass": [0.5, 2], "gravity": [8, 12], "force": [5, 15]}
 
 
