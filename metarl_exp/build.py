@@ -28,7 +28,9 @@ from metarl_exp.tracker import Tracker
 from metarl_exp.validation import nearest, require_flag, require_integer
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
-NOT_IN_FINGERPRINT = ("seed", "tracker", "device", "threads", "restart", "output_root", "hydra")
+NOT_IN_FINGERPRINT = (
+    "seed", "tracker", "device", "threads", "environment_timeout", "restart", "output_root", "hydra"
+)  # fmt: skip
 
 # Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
 # value is left out of the fingerprint, so that it equals that of a run which never had it.
@@ -197,6 +199,7 @@ def build(config: DictConfig) -> Parts:
         meta_batch_size=config.meta_batch_size,
         trajectories=config.trajectories,
         streams=generators,
+        environment_timeout=config.environment_timeout,
     )
     if config.init_from is not None:
         learner.theta = load_theta(Path(config.init_from), "best", like=learner.theta)

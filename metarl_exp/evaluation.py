@@ -16,7 +16,7 @@ from torch import Tensor
 from metarl_exp.adaptation import require_schedule, scale_at
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.sampler import Sampler
+from metarl_exp.sampler import mean_returns
 from metarl_exp.streams import stream, streams
 from metarl_exp.types import Trajectories
 from metarl_exp.validation import require_choice, require_flag, require_integer
@@ -71,8 +71,7 @@ class Evaluation:
     def measure(self, learner: MetaLearner, theta: Parameters, which: str) -> list[Trajectories]:
         """The trajectories behind `__call__`, one batch for each number of steps."""
         tasks, draws = self.tasks(learner, which), streams(self.task_seed, f"evaluation/{which}/")
-        device = next(iter(theta.values())).device
-        sampler = Sampler(learner.policy, learner.task_distribution, self.trajectories, device)
+        sampler = learner.sampler.of(self.trajectories)
         path = learner.adaptation.start(theta, len(tasks), "first")
         measured: list[Trajectories] = []
         for k in range(self.steps + 1):
@@ -84,8 +83,3 @@ class Evaluation:
             if k < self.steps:
                 path.step(learner.advantage(trajectories, path.parameters), scale_at(self.step_scale, k))
         return measured
-
-
-def mean_returns(measured: list[Trajectories]) -> Tensor:
-    """Mean undiscounted return of each task after each number of steps: [N, len(measured)]."""
-    return torch.stack([trajectories.returns().mean(1) for trajectories in measured], dim=1).cpu()

@@ -26,11 +26,11 @@ from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, unflatten
 from metarl_exp.objective import MAML, MetaBatch
 from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
-from metarl_exp.sampler import Sampler
+from metarl_exp.sampler import Sampler, mean_returns, success_rates
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import TaskDistribution
 from metarl_exp.types import Iteration, Policy
-from metarl_exp.validation import require_integer
+from metarl_exp.validation import require_integer, require_number
 
 
 class MetaLearner:
@@ -86,14 +86,17 @@ class MetaLearner:
         meta_batch_size: int,
         trajectories: int,
         streams: Streams,
+        environment_timeout: float | None = None,
     ) -> None:
         require_integer("meta_batch_size", meta_batch_size, low=1)
         require_integer("trajectories", trajectories, low=1)
+        if environment_timeout is not None:
+            require_number("environment_timeout", environment_timeout, above=0)
         self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
         self.adaptation, self.objective, self.outer_optimizer = adaptation, objective, outer_optimizer
         self.meta_batch_size, self.streams = meta_batch_size, streams
         device = next(policy.parameters()).device
-        self.sampler = Sampler(policy, task_distribution, trajectories, device)
+        self.sampler = Sampler(policy, task_distribution, trajectories, device, environment_timeout)
         self.iteration = 0  # meta-iterations done
         self.env_steps = 0  # environment steps taken in them
 
@@ -122,14 +125,14 @@ class MetaLearner:
         """Adapt to one task (a row) or to N: K + 1 batches of experience and the path θ → φ_K. θ stays."""
         tasks = task.reshape(-1, len(self.task_distribution.parameter_names))
         path = self.adaptation.start(self.theta, len(tasks), self.adaptation.order)
-        experiences, returns = [], []
+        experiences, sampled = [], []
         for k in range(self.adaptation.inner_steps + 1):
             if k > 0:
                 path.step(experiences[-1])
             trajectories = self.sampler(path.parameters, tasks, self.streams.actions, self.streams.environment)
             experiences.append(self.advantage(trajectories, path.parameters))
-            returns.append(trajectories.returns().mean(1))
-        return MetaBatch(tasks, tuple(experiences), torch.stack(returns, dim=1).cpu(), path)
+            sampled.append(trajectories)
+        return MetaBatch(tasks, tuple(experiences), mean_returns(sampled), path, success_rates(sampled))
 
     def outer_update(self, tasks: Tensor) -> Iteration:
         """One meta-iteration on N given tasks: adapt to each, then step θ."""
@@ -143,8 +146,10 @@ class MetaLearner:
         number, self.iteration = self.iteration, self.iteration + 1
         steps = sum(int(experience.mask.sum()) for experience in batch.experiences)
         self.env_steps += steps
+        success = [] if batch.success is None else batch.success.mean(0).tolist()
         metrics = {
             **{f"return/step_{k}": value for k, value in enumerate(batch.returns.mean(0).tolist())},
+            **{f"success/step_{k}": value for k, value in enumerate(success)},
             "return/gain": (batch.returns[:, -1] - batch.returns[:, 0]).mean().item(),
             "return/tasks_made_worse": (batch.returns[:, -1] < batch.returns[:, 0]).double().mean().item(),
             **report,

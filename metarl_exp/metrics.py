@@ -8,6 +8,7 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "return/step_<k>": ("reward", "mean undiscounted return of the training tasks after k inner steps"),
     "return/gain": ("reward", "mean return after the last inner step minus before the first"),
     "return/tasks_made_worse": ("share", "training tasks whose return adaptation lowered"),
+    "success/step_<k>": ("share", "episodes of the training tasks that reached their goal, after k inner steps"),
     "validation/step_<k>": ("reward", "mean undiscounted return of the validation tasks after k gradient steps"),
     "outer/loss_before": ("1", "meta-objective on the batch before the outer step"),
     "outer/loss_after": ("1", "meta-objective on the same batch after the outer step"),

@@ -29,6 +29,7 @@ class MetaBatch(NamedTuple):
     experiences: tuple[Experience, ...]  # K + 1, the k-th sampled with φ_k
     returns: Tensor  # [N, K + 1] mean undiscounted return of each task after 0…K inner steps
     path: AdaptationPath  # the inner updates as they were made while sampling
+    success: Tensor | None = None  # [N, K + 1] share of each task's episodes that reached its goal
 
 
 class MAML:

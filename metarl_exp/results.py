@@ -9,9 +9,10 @@ import numpy as np
 from rich.table import Table
 from torch import Tensor
 
-from metarl_exp.evaluation import Evaluation, mean_returns
+from metarl_exp.evaluation import Evaluation
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.sampler import mean_returns, success_rates
 from metarl_exp.statistics import t_interval
 from metarl_exp.types import Trajectories
 
@@ -36,25 +37,35 @@ def evaluate(
         "tasks": {"n": len(tasks), "names": learner.task_distribution.parameter_names, "values": tasks.tolist()},
         "interval": OVER,
         "theta": {
-            name: summarise(mean_returns(trajectories), candidates[name].iteration)
+            name: summarise(mean_returns(trajectories), candidates[name].iteration, success_rates(trajectories))
             for name, trajectories in measured.items()
         },
     }
     return content, measured
 
 
-def summarise(returns: Tensor, iteration: int) -> dict[str, Any]:
-    """One θ's entry: per-task returns [N, K_test + 1] and, for each number of steps, mean and interval over tasks."""
+def summarise(returns: Tensor, iteration: int, success: Tensor | None = None) -> dict[str, Any]:
+    """One θ's entry: per-task returns [N, K_test + 1] and, for each number of steps, mean and interval over tasks.
+
+    The same for the success rates [N, K_test + 1], where the tasks have a goal that can be reached.
+    """
     values = returns.double().numpy()
-    intervals = [t_interval(column) for column in values.T]
     return {
         "iteration": iteration,
         "returns": np.round(values, 6).tolist(),
+        **_over_tasks(values),
+        "tasks_made_worse": (values < values[:, :1]).mean(0).tolist(),
+        "n": len(values),
+        **({} if success is None else {"success": {"rates": success.tolist(), **_over_tasks(success.numpy())}}),
+    }
+
+
+def _over_tasks(values: np.ndarray) -> dict[str, Any]:
+    intervals = [t_interval(column) for column in values.T]
+    return {
         "mean": [i.mean for i in intervals],
         # One task has no interval: null, since JSON has no infinity.
         "interval": [[i.low, i.high] if i.n > 1 else None for i in intervals],
-        "tasks_made_worse": (values < values[:, :1]).mean(0).tolist(),
-        "n": len(values),
     }
 
 
@@ -67,14 +78,24 @@ def table(evaluation: dict[str, Any]) -> Table:
     shown.add_column("θ", no_wrap=True)
     for k in range(steps + 1):
         shown.add_column(_steps(k), justify="right", no_wrap=True)
-    for name, entry in evaluation["theta"].items():
-        shown.add_row(f"{name} (iteration {entry['iteration']})", *_cells(entry))
+    for row in _rows(evaluation):
+        shown.add_row(*row)
     shown.caption = OVER
     return shown
 
 
 def _steps(k: int) -> str:
     return "1 step" if k == 1 else f"{k} steps"
+
+
+def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
+    """A row of returns for each θ, and one of success rates where tasks have a goal that can be reached."""
+    rows = []
+    for name, entry in evaluation["theta"].items():
+        rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
+        if "success" in entry:
+            rows.append([f"{name}: share of episodes that reach the goal", *_cells(entry["success"])])
+    return rows
 
 
 def _cells(entry: dict[str, Any]) -> list[str]:
@@ -88,9 +109,7 @@ def _cells(entry: dict[str, Any]) -> list[str]:
 def markdown(evaluation: dict[str, Any]) -> str:
     """The same table in Markdown, with what its intervals are over."""
     steps = evaluation["protocol"]["steps"]
-    rows = [["θ", *map(_steps, range(steps + 1))], ["---", *["---:"] * (steps + 1)]]
-    for name, entry in evaluation["theta"].items():
-        rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
+    rows = [["θ", *map(_steps, range(steps + 1))], ["---", *["---:"] * (steps + 1)], *_rows(evaluation)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."
     return f"{table}\n\n{caption}"

@@ -1,10 +1,13 @@
 """Sampling: the only place where raw data enters. It is checked here, once, and never changed afterwards."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.tasks.guard import guarded
 from metarl_exp.types import BatchedEnv, Policy, Trajectories, require_finite
 
 
@@ -16,27 +19,41 @@ def rollout(
     shape: tuple[int, int],
     generator: torch.Generator,
     deterministic: bool = False,
+    limit: float | None = None,
+    watch: Callable[[BatchedEnv], None] | None = None,
 ) -> Trajectories:
     """One episode in each of the `shape` = (N, M) environments, at most `horizon` steps: Trajectories [N, M, T, …].
 
     The noise of all T steps is drawn ahead, so that the generator moves on by the same amount however the episodes
-    go. Raises NonFiniteError if an observation, a reward or the policy's output is not finite.
+    go. `watch` is shown the environments after the reset and after every step. Raises NonFiniteError if an
+    observation, a reward or the policy's output is not finite, and EnvironmentFailure if the environments raise, exit
+    or take more than `limit` seconds for one step.
     """
     for name, parameter in parameters.items():
         # Asked here, since the argmax of logits that are not numbers is a perfectly good action.
         require_finite(f"parameter {name} of the acting policy (indices: task, …)", parameter, parameters)
     horizon = policy.spec.horizon
-    observation = env.reset()
+    with guarded("reset", limit):
+        observation = env.reset()
     device, dtype = observation.device, parameters[next(iter(parameters))].dtype
     noise = policy.distribution.noise((horizon, *shape), policy.spec.action_size, generator).to(device, dtype)
     alive = torch.ones(shape, dtype=torch.bool, device=device)
     final = observation = observation.to(dtype)
     history: list[tuple[Tensor, ...]] = []
+    success: Tensor | None = None
+    if watch:
+        watch(env)
     for t in range(horizon):
         distribution = policy(parameters, observation)
         action = distribution.mode() if deterministic else distribution.sample(noise[t])
-        step = env.step(action)
+        with guarded(f"step {t}", limit):
+            step = env.step(action)
         history.append((observation, action, step.reward.to(dtype), step.terminal, alive))
+        if step.success is not None:
+            reached = step.success & alive
+            success = reached if success is None else success | reached
+        if watch:
+            watch(env)
         observation = step.observation.to(dtype)
         final = torch.where(alive.unsqueeze(-1), observation, final)
         alive = alive & ~(step.terminal | step.truncated)
@@ -50,6 +67,7 @@ def rollout(
         terminal & mask,
         mask,
         final,
+        success,
     )
     for name in ("observations", "actions", "rewards", "final_observations"):
         value = getattr(trajectories, name)
@@ -67,10 +85,19 @@ class Sampler:
     """Rolls a policy out in N tasks × M trajectories at once, the policy on the whole batch at every step."""
 
     def __init__(
-        self, policy: Policy, task_distribution: TaskDistribution, trajectories: int, device: torch.device
+        self,
+        policy: Policy,
+        task_distribution: TaskDistribution,
+        trajectories: int,
+        device: torch.device,
+        limit: float | None = None,
     ) -> None:
         self.policy, self.task_distribution = policy, task_distribution
-        self.trajectories, self.device = trajectories, device
+        self.trajectories, self.device, self.limit = trajectories, device, limit
+
+    def of(self, trajectories: int) -> "Sampler":
+        """The same sampler for another number of trajectories a task."""
+        return Sampler(self.policy, self.task_distribution, trajectories, self.device, self.limit)
 
     def __call__(
         self,
@@ -79,14 +106,17 @@ class Sampler:
         actions: torch.Generator,
         environment: torch.Generator,
         deterministic: bool = False,
+        watch: Callable[[BatchedEnv], None] | None = None,
     ) -> Trajectories:
         """Trajectories [N, M, T, …] of tasks [N, …] with parameters φ [N, …] acting.
 
         `actions` and `environment` generate the policy's and the environments' randomness; `deterministic` takes the
-        most likely action.
+        most likely action; `watch` is as in `rollout`.
         """
-        env = self.task_distribution.make_env(tasks, self.trajectories, environment, self.device)
-        return rollout(env, self.policy, parameters, (len(tasks), self.trajectories), actions, deterministic)
+        shape = len(tasks), self.trajectories
+        with guarded("making the environments"):
+            env = self.task_distribution.make_env(tasks, self.trajectories, environment, self.device)
+        return rollout(env, self.policy, parameters, shape, actions, deterministic, self.limit, watch)
 
 
 def join_episodes(episodes: list[Trajectories]) -> Trajectories:
@@ -99,6 +129,22 @@ def join_episodes(episodes: list[Trajectories]) -> Trajectories:
     fields = {
         name: torch.cat([padded(getattr(episode, name)) for episode in episodes], dim=1)
         for name in Trajectories._fields
-        if name != "final_observations"
+        if name not in ("final_observations", "success")
     }
-    return Trajectories(**fields, final_observations=torch.cat([e.final_observations for e in episodes], dim=1))
+    reached = [episode.success for episode in episodes if episode.success is not None]
+    return Trajectories(
+        **fields,
+        final_observations=torch.cat([e.final_observations for e in episodes], dim=1),
+        success=torch.cat(reached, dim=1) if reached else None,
+    )
+
+
+def mean_returns(measured: list[Trajectories]) -> Tensor:
+    """Mean undiscounted return of each task after each number of steps: [N, len(measured)]."""
+    return torch.stack([trajectories.returns().mean(1) for trajectories in measured], dim=1).cpu()
+
+
+def success_rates(measured: list[Trajectories]) -> Tensor | None:
+    """Share of each task's episodes that reached its goal, [N, len(measured)]; None if the tasks have no such thing."""
+    rates = [t.success.double().mean(1) for t in measured if t.success is not None]
+    return torch.stack(rates, dim=1).cpu() if rates else None

@@ -8,8 +8,9 @@ Legend of every shape in this package: **N** tasks · **M** trajectories a task 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -33,6 +34,7 @@ class Step(NamedTuple):
     reward: Tensor  # [N, M] environment reward of this step
     terminal: Tensor  # [N, M] bool: the MDP ended with this step
     truncated: Tensor  # [N, M] bool: the environment's own limit ended the episode, the MDP did not
+    success: Tensor | None = None  # [N, M] bool: the task's goal is reached, where the environment says so
 
 
 class Trajectories(NamedTuple):
@@ -44,6 +46,7 @@ class Trajectories(NamedTuple):
     terminal: Tensor  # [N, M, T] bool: the MDP ended with this step (never set by a time limit)
     mask: Tensor  # [N, M, T] bool: this step happened
     final_observations: Tensor  # [N, M, S] what followed the last step
+    success: Tensor | None = None  # [N, M] bool: the goal was reached at some step, where the environment says so
 
     def returns(self) -> Tensor:
         """Undiscounted sum of rewards of each episode, [N, M]."""
@@ -77,6 +80,15 @@ class BatchedEnv(Protocol):
     def step(self, action: Tensor) -> Step: ...
 
 
+@runtime_checkable
+class Filmable(Protocol):
+    """What a batch of environments adds that can be looked at."""
+
+    def frame(self, task: int, trajectory: int) -> np.ndarray:
+        """The present state of one episode as a picture: [height, width, 3], uint8."""
+        ...
+
+
 class Policy(Protocol):
     """An `nn.Module` whose parameters are θ; acting and learning pass parameters as a value.
 
@@ -89,6 +101,10 @@ class Policy(Protocol):
     def parameters(self) -> Iterator[Parameter]: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
     def __call__(self, parameters: Parameters, observations: Tensor) -> Distribution: ...
+
+
+class EnvironmentFailure(RuntimeError):
+    """An environment raised, exited, hung or died; says of which task, at which step, with its own traceback."""
 
 
 class NonFiniteError(FloatingPointError):

@@ -82,4 +82,4 @@ class NavigationEnv:
         offset = self.position - self.goals
         reward = -offset.square().sum(-1).sqrt()
         terminal = (offset.abs() < TOLERANCE).all(-1)
-        return Step(self.position, reward, terminal, torch.zeros_like(terminal))
+        return Step(self.position, reward, terminal, torch.zeros_like(terminal), success=terminal)

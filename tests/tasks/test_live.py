@@ -48,7 +48,7 @@ def test_speaks_in_batches_of_one():
     assert torch.equal(batched.reset(), torch.zeros(1, 1, 3))
     step = batched.step(torch.tensor([[[0.5, -0.25]]]))
     assert torch.equal(step.observation, torch.ones(1, 1, 3))
-    assert [x.tolist() for x in step[1:]] == [[[0.5]], [[False]], [[False]]]
+    assert [x.tolist() for x in step[1:4]] == [[[0.5]], [[False]], [[False]]]
     np.testing.assert_array_equal(env.actions[0], np.array([0.5, -0.25], dtype=np.float32))
     assert env.actions[0].dtype == np.float32
 

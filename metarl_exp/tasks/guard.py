@@ -1,0 +1,42 @@
+"""What foreign code may do in the middle of a run, turned into one kind of failure: raise, exit, or never come back."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from metarl_exp.types import EnvironmentFailure
+
+
+@contextmanager
+def guarded(where: str, limit: float | None = None) -> Iterator[None]:
+    """Raise EnvironmentFailure, saying where, for any exception or `sys.exit` in the block, or after `limit` seconds.
+
+    What happened is its cause, with its own traceback: that of the line which hangs, too, since the alarm interrupts
+    it. Ctrl-C passes. An alarm needs the main thread, and a call into C that never returns holds it off.
+    """
+    try:
+        with _alarm(limit):
+            yield
+    except (Exception, SystemExit) as error:
+        reason = str(error) if isinstance(error, EnvironmentFailure) else f"{type(error).__name__}: {error}"
+        raise EnvironmentFailure(f"{where}: {reason}") from error
+
+
+@contextmanager
+def _alarm(limit: float | None) -> Iterator[None]:
+    if limit is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise TimeoutError(f"no answer within {limit:g} s")
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
