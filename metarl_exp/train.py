@@ -28,7 +28,7 @@ from metarl_exp import allocator, build, checkpoint, figures, provenance, result
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
 from metarl_exp.run_folder import FolderRefused, RunFolder
-from metarl_exp.tasks.base import Drawable
+from metarl_exp.tasks.base import Closeable, Drawable
 from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
 
@@ -97,6 +97,9 @@ class Run:
             checkpoint.save_batch(saved, error.batch)
             raise NonFiniteError(error.quantity, f"{error.where}; the batch is in {saved}", None) from error
         finally:
+            distribution = self.parts.learner.task_distribution
+            if isinstance(distribution, Closeable):
+                distribution.close()
             problem = tracker.finish(summary, drawn, failed)
             if problem:
                 self.console.print(problem)

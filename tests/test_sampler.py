@@ -1,13 +1,18 @@
 """Rollouts in scripted environments, where every number is known."""
 
+import signal
+import sys
+import time
+import traceback
+
 import pytest
 import torch
 
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import CategoricalMLP
-from metarl_exp.sampler import Sampler, join_episodes, rollout
+from metarl_exp.sampler import Sampler, join_episodes, rollout, success_rates
 from metarl_exp.tasks import Navigation2D
-from metarl_exp.types import NonFiniteError, Spec, Step
+from metarl_exp.types import EnvironmentFailure, NonFiniteError, Spec, Step
 
 LENGTHS = torch.tensor([[3, 1], [2, 5]])  # when the episodes end, the horizon being 5
 TERMINAL = torch.tensor([[True, False], [False, False]])  # [0, 0] ends in the MDP, [0, 1] and [1, 0] by a limit
@@ -223,3 +228,55 @@ def test_discrete_actions_stay_integers_when_joined():
 
     singles = [rollout(Scripted(LENGTHS[:1, :1]), Choose(), GAIN, (1, 1), torch.Generator()) for _ in range(2)]
     assert join_episodes(singles).actions.dtype == torch.int64
+
+
+# ---- success, and what foreign code may do
+
+
+class Reaching(Scripted):
+    """The goal is reached at the second step, and again (nonsense) by episodes that are over."""
+
+    def step(self, action):
+        step = super().step(action)
+        return step._replace(success=torch.full(self.lengths.shape, self.t in (2, 4)))
+
+
+def test_success_at_any_step_that_happened_counts_and_none_after_the_end():
+    trajectories, _ = roll(Reaching())
+    assert trajectories.success.tolist() == [[True, False], [True, True]]  # lengths 3, 1, 2, 5
+    assert success_rates([trajectories, trajectories]).tolist() == [[0.5, 0.5], [1.0, 1.0]]
+    assert success_rates([roll()[0]]) is None
+    joined = join_episodes([trajectories, trajectories])
+    assert torch.equal(joined.success, torch.cat([trajectories.success] * 2, dim=1))
+
+
+class Foreign(Scripted):
+    """Does something at its third step."""
+
+    def __init__(self, deed):
+        super().__init__()
+        self.deed = deed
+
+    def step(self, action):
+        if self.t == 2:
+            self.deed()
+        return super().step(action)
+
+
+@pytest.mark.parametrize("deed", [lambda: 1 // 0, lambda: sys.exit(0), lambda: time.sleep(60)])
+def test_an_environment_that_raises_exits_or_hangs_is_a_failure_with_its_own_traceback(deed):
+    """Trap 16: within the limit, naming the step; the cause's traceback has the line that did it."""
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(EnvironmentFailure, match=r"^step 2: (ZeroDivision|SystemExit|Timeout)") as caught:
+        rollout(Foreign(deed), Echo(), GAIN, (2, 2), torch.Generator(), limit=0.3)
+    assert "<lambda>" in {frame.name for frame in traceback.extract_tb(caught.value.__cause__.__traceback__)}
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_ctrl_c_passes():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rollout(Foreign(interrupt), Echo(), GAIN, (2, 2), torch.Generator())

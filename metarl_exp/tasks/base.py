@@ -31,6 +31,15 @@ class TaskDistribution(Protocol):
 
 
 @runtime_checkable
+class Closeable(Protocol):
+    """What a distribution adds that holds processes, threads or windows between two samplings."""
+
+    def close(self) -> None:
+        """Give them all back; the next `make_env` starts afresh."""
+        ...
+
+
+@runtime_checkable
 class Drawable(Protocol):
     """What a distribution adds whose paths can be drawn in a plane."""
 
