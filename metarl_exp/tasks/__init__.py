@@ -7,9 +7,10 @@ copy for one of your own. Importing this package registers each shipped distribu
 from metarl_exp.tasks.base import TaskDistribution
 from metarl_exp.tasks.cartpole import CartPole
 from metarl_exp.tasks.gymnasium_env import TaskEnv, register_all
+from metarl_exp.tasks.gymnasium_tasks import GymnasiumTasks
 from metarl_exp.tasks.live import LiveEnv
 from metarl_exp.tasks.navigation_2d import Navigation2D
 
 register_all()
 
-__all__ = ["CartPole", "LiveEnv", "Navigation2D", "TaskDistribution", "TaskEnv"]
+__all__ = ["CartPole", "GymnasiumTasks", "LiveEnv", "Navigation2D", "TaskDistribution", "TaskEnv"]

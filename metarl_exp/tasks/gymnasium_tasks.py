@@ -1,0 +1,84 @@
+"""Any Gymnasium environment as a distribution of tasks, from configuration alone."""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarl_exp.tasks.episode_env import Episode, EpisodeEnv, Recipe
+from metarl_exp.tasks.extras import require_extra
+from metarl_exp.tasks.variation import variation
+from metarl_exp.tasks.vector import InProcess, Pools, VectorBatch
+from metarl_exp.types import Spec
+from metarl_exp.validation import require_choice, require_integer
+
+
+class GymnasiumTasks:
+    """Tasks are what `vary` says: numbers that differ between environments of one kind.
+
+    id: what `gymnasium.make` takes, `module:Name-v0` to import a module that registers it first. kwargs: arguments of
+    its constructor, the same for all tasks. horizon: steps of an episode, instead of any registered limit. vary: for
+    each column of a task a place and a distribution, `{attribute: m, uniform: [0.5, 1.5]}`. Places: `attribute` of the
+    unwrapped environment (a path: `model.body_mass[1]`, `config[lanes]`), set before each reset; `argument` of the
+    constructor (`a.b` for entry b of a dict a), which makes the environment anew when it changes; `option` of reset;
+    `wrapper`, by its class, to whose `apply_task` the parameter goes. Distributions: `uniform` and `log_uniform`
+    [low, high], `integer` [low, high] inclusive, `choice` of a list. wrappers: from the inside to the outside, dotted
+    names, or `{wrapper: name, …arguments}`. success_key: entry of a step's info that says that the goal is reached;
+    null: none. workers: processes that share the episodes; 0: this one. start_method: of these, `fork`, `spawn` or
+    `forkserver`. requires: `{module: …, extra: …}` to import first, from the optional dependencies of that name; null.
+
+    Every episode has a seed of its own, so that numbers do not depend on the workers.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        id: str,
+        horizon: int,
+        kwargs: Mapping[str, Any],
+        vary: Mapping[str, Any],
+        wrappers: Sequence[Any],
+        success_key: str | None,
+        workers: int,
+        start_method: str,
+        requires: Mapping[str, str] | None,
+    ) -> None:
+        require_integer("tasks.horizon", horizon, low=1)
+        require_integer("tasks.workers", workers, low=0)
+        require_choice("tasks.start_method", start_method, ["fork", "spawn", "forkserver"])
+        if not vary:
+            raise ValueError(f"tasks.vary={vary!r}: must name at least one parameter in which tasks differ")
+        if requires:
+            require_extra(requires["module"], requires["extra"], f"tasks.id={id}")
+        self.variations = tuple(variation(name, settings) for name, settings in vary.items())
+        self.parameter_names = tuple(v.name for v in self.variations)
+        self.recipe = Recipe(id, kwargs, wrappers, self.variations, success_key)
+        interface = self.recipe.probe(tuple(self.sample(1, torch.Generator().manual_seed(0))[0].tolist()))
+        self.spec = Spec(interface.observation_size, interface.action_size, interface.discrete, horizon)
+        self.pools = Pools(partial(InProcess, partial(EpisodeEnv, self.recipe, self.spec)))
+        weakref.finalize(self, self.pools.close)  # when nobody closes: with the distribution, or with the interpreter
+
+    def close(self) -> None:
+        """Give back all environments and workers; the next `make_env` makes new ones."""
+        self.pools.close()
+
+    def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        return torch.stack([v.draw.sample(num_tasks, generator) for v in self.variations], dim=1)
+
+    def test_tasks(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        return self.sample(num_tasks, generator)
+
+    def make_env(
+        self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
+    ) -> VectorBatch:
+        shape = len(tasks), trajectories
+        seeds = torch.randint(2**31 - 1, shape, generator=generator).tolist()
+        rows = [tuple(row) for row in tasks.tolist()]
+        episodes = [
+            Episode(i, j, rows[i], seed) for i, its_seeds in enumerate(seeds) for j, seed in enumerate(its_seeds)
+        ]
+        return VectorBatch(self.pools, self.recipe, self.spec, episodes, shape, device)
