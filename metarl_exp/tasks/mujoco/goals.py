@@ -1,0 +1,93 @@
+"""What the tasks of a robot differ in, and what is paid for it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl_exp.tasks.base import uniform
+from metarl_exp.validation import require_number, require_range
+
+
+class Motion(NamedTuple):
+    """How the robots move."""
+
+    place: np.ndarray  # [B, 2] on the ground, m
+    speed: np.ndarray  # [B] along x, m/s
+
+
+class Goal(Protocol):
+    """One kind of tasks. A task is a row of numbers, `parameter_names` says which."""
+
+    parameter_names: tuple[str, ...]
+
+    def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        """Draw tasks: [N, task parameters], float64."""
+        ...
+
+    def published(self, num_tasks: int) -> Tensor:
+        """The first test tasks of the MAML paper, where it has such tasks: [N, task parameters]."""
+        ...
+
+    def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
+        """What takes the place of the forward reward, [B]; the episodes' tasks are `task` [B, task parameters]."""
+        ...
+
+    def models(self, model: Any, tasks: Tensor) -> list[Any]:
+        """The MjModel of each task, [N]."""
+        ...
+
+
+class Direction:
+    """Run ahead (+1) or back (−1), each with probability one half; the reward is the speed that way."""
+
+    parameter_names: tuple[str, ...] = ("direction",)
+
+    def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        return _sign(uniform((num_tasks, 1), 0.0, 1.0, generator))
+
+    def published(self, num_tasks: int) -> Tensor:
+        """Signs of numpy's legacy uniform draws with seed 1, below and above the middle of their range.
+
+        [finn2017maml, code and raw results]: 22 of the first 40 point back. The range there is [0, 2] for the cheetah
+        and [0, 3] for the ant, which makes no difference to the sign.
+        """
+        return _sign(torch.from_numpy(np.random.RandomState(1).uniform(size=(num_tasks, 1))))
+
+    def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
+        return task[:, 0] * motion.speed
+
+    def models(self, model: Any, tasks: Tensor) -> list[Any]:
+        return [model] * len(tasks)
+
+
+def _sign(draw: Tensor) -> Tensor:
+    """−1 in the lower half of [0, 1), +1 in the upper."""
+    return torch.where(draw < 0.5, -1.0, 1.0).double()
+
+
+class Velocity:
+    """Run at a velocity g, uniform in [low, high] m/s; the reward is bonus − |speed − g|."""
+
+    parameter_names: tuple[str, ...] = ("velocity",)
+
+    def __init__(self, velocity: Sequence[float], bonus: float = 0.0) -> None:
+        require_range("tasks.velocity", velocity)
+        require_number("tasks.bonus", bonus)
+        self.low, self.high = map(float, velocity)
+        self.bonus = bonus
+
+    def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        return uniform((num_tasks, 1), self.low, self.high, generator)
+
+    def published(self, num_tasks: int) -> Tensor:
+        """numpy's legacy uniform draws with seed 1 [finn2017maml, code and raw results]."""
+        return torch.from_numpy(np.random.RandomState(1).uniform(self.low, self.high, (num_tasks, 1)))
+
+    def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
+        return self.bonus - np.abs(motion.speed - task[:, 0])
+
+    def models(self, model: Any, tasks: Tensor) -> list[Any]:
+        return [model] * len(tasks)
