@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +29,7 @@ class AdaptedPolicy:
     def act(self, observation: Any, deterministic: bool = True) -> Any:
         """The action for one observation, in the form that `env.step` takes."""
         like = next(iter(self.parameters.values()))
-        batch = torch.as_tensor(np.asarray(observation), dtype=like.dtype, device=like.device).reshape(1, 1, -1)
+        batch = self.env.in_policy_form(observation).to(like.device, like.dtype)
         distribution = self.policy(self.parameters, batch)
         if deterministic:
             action = distribution.mode()

@@ -14,14 +14,16 @@ def guarded(where: str, limit: float | None = None) -> Iterator[None]:
     """Raise EnvironmentFailure, saying where, for any exception or `sys.exit` in the block, or after `limit` seconds.
 
     What happened is its cause, with its own traceback: that of the line which hangs, too, since the alarm interrupts
-    it. Ctrl-C passes. An alarm needs the main thread, and a call into C that never returns holds it off.
+    it. A failure from within is told further, with the cause that it had. Ctrl-C passes. An alarm needs the main
+    thread, and a call into C that never returns holds it off; in a worker such an environment can be killed.
     """
     try:
         with _alarm(limit):
             yield
     except (Exception, SystemExit) as error:
-        reason = str(error) if isinstance(error, EnvironmentFailure) else f"{type(error).__name__}: {error}"
-        raise EnvironmentFailure(f"{where}: {reason}") from error
+        if isinstance(error, EnvironmentFailure):
+            raise EnvironmentFailure(f"{where}: {error}") from error.__cause__ or error
+        raise EnvironmentFailure(f"{where}: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

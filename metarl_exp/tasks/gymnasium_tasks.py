@@ -12,6 +12,7 @@ from metarl_exp.tasks.episode_env import Episode, EpisodeEnv, Recipe
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.variation import variation
 from metarl_exp.tasks.vector import InProcess, Pools, VectorBatch
+from metarl_exp.tasks.worker_pool import InWorkers
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_choice, require_integer
 
@@ -59,7 +60,9 @@ class GymnasiumTasks:
         self.recipe = Recipe(id, kwargs, wrappers, self.variations, success_key)
         interface = self.recipe.probe(tuple(self.sample(1, torch.Generator().manual_seed(0))[0].tolist()))
         self.spec = Spec(interface.observation_size, interface.action_size, interface.discrete, horizon)
-        self.pools = Pools(partial(InProcess, partial(EpisodeEnv, self.recipe, self.spec)))
+        make = partial(EpisodeEnv, self.recipe, self.spec)
+        in_workers = partial(InWorkers, make, self.recipe, workers, start_method)
+        self.pools = Pools(in_workers if workers else partial(InProcess, make))
         weakref.finalize(self, self.pools.close)  # when nobody closes: with the distribution, or with the interpreter
 
     def close(self) -> None:

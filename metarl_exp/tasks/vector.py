@@ -1,7 +1,7 @@
 """Gymnasium's vector environments as a batch of N × M episodes; made once for a size, used again for other tasks."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 class Pool(Protocol):
     """Environments of n episodes, to be started again and again."""
 
-    def start(self, episodes: list[Episode]) -> np.ndarray: ...
+    def start(self, episodes: Sequence[Episode]) -> np.ndarray: ...
     def step(self, actions: np.ndarray) -> Answer: ...
     def close(self) -> None: ...
 
@@ -45,13 +45,13 @@ def flags(info: dict[str, Any], shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 class InProcess:
-    """n episodes in this process, one after the other."""
+    """n episodes in this process, one after the other; None for an episode that stands still."""
 
     def __init__(self, make: Callable[[], EpisodeEnv], size: int) -> None:
         self.vector = SyncVectorEnv([make] * size, autoreset_mode=AutoresetMode.DISABLED)
 
-    def start(self, episodes: list[Episode]) -> np.ndarray:
-        self.vector.set_attr("episode", episodes)
+    def start(self, episodes: Sequence[Episode | None]) -> np.ndarray:
+        self.vector.set_attr("episode", list(episodes))
         observation, _ = self.vector.reset()
         return observation
 

@@ -61,11 +61,12 @@ def test_a_limit_and_an_end_stay_two_things():
     assert [(s.terminal.item(), s.truncated.item()) for s in steps[2:]] == [(False, True), (True, False)]
 
 
-def test_continuous_actions_are_clipped_to_the_bounds_and_shaped():
+def test_continuous_actions_are_stretched_onto_the_bounds_clipped_and_shaped():
     env, batched = live(box(3), spaces.Box(np.float32([[-1], [0]]), np.float32([[1], [9]])), CONTINUOUS)
     batched.reset()
-    batched.step(torch.tensor([[[-5.0, 5.0]]], dtype=torch.float64))
-    assert env.actions[0].tolist() == [[-1.0], [5.0]]
+    for action in ([0.5, 0.0], [-5.0, 5.0]):
+        batched.step(torch.tensor([[action]], dtype=torch.float64))
+    assert [a.tolist() for a in env.actions] == [[[0.5], [4.5]], [[-1.0], [9.0]]]
 
 
 def test_discrete_actions_are_python_integers():
@@ -93,9 +94,9 @@ def test_only_the_first_reset_is_seeded_and_by_the_generator():
         (box(3), spaces.Discrete(2), CONTINUOUS),
         (box(3), box(2), DISCRETE),
         (box(3), spaces.Discrete(3), DISCRETE),
-        (box(3), spaces.Discrete(2, start=5), DISCRETE),  # our actions count from zero
-        (spaces.Discrete(3), spaces.Discrete(2), DISCRETE),
-        (spaces.Dict({"x": box(3)}), box(2), CONTINUOUS),
+        (spaces.Discrete(4), spaces.Discrete(2), DISCRETE),
+        (spaces.Sequence(box(3)), spaces.Discrete(2), DISCRETE),
+        (spaces.Dict({"x": box(3), "y": box(1)}), box(2), CONTINUOUS),
         (box(3), spaces.Dict({"x": box(2)}), CONTINUOUS),
         (box(3), spaces.MultiBinary(2), CONTINUOUS),
         (box(3), spaces.MultiDiscrete([2, 2]), CONTINUOUS),
@@ -104,6 +105,13 @@ def test_only_the_first_reset_is_seeded_and_by_the_generator():
 def test_spaces_that_the_policy_was_not_made_for_are_refused(observation_space, action_space, spec):
     with pytest.raises(ValueError, match=r"environment has .* the policy was made for"):
         live(observation_space, action_space, spec)
+
+
+def test_choices_count_from_the_space_s_start():
+    env, batched = live(box(3), spaces.Discrete(2, start=5), DISCRETE)
+    batched.reset()
+    batched.step(torch.tensor([[1]]))
+    assert env.actions == [6]
 
 
 def test_an_observation_of_several_axes_is_flattened():

@@ -1,0 +1,108 @@
+"""What runs in a worker process: a share of the episodes, in which a failure is data.
+
+It goes back through the pipe like an observation, with its traceback as text, whatever the environment raised and
+whether or not that can be pickled. Signals: SIGUSR1 interrupts an environment that is late, so that the traceback is
+that of the line which hangs; SIGTERM closes the environments and ends the worker; a fault (SIGSEGV, SIGABRT) writes
+where it was to a file. No worker outlives the process that started it.
+"""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from metarl_exp.tasks.episode_env import Episode, EpisodeEnv
+from metarl_exp.tasks.vector import FLAGS, InProcess
+
+
+class Failure(NamedTuple):
+    """What went wrong in a worker."""
+
+    reason: str
+    traceback: str
+
+
+class Share(gymnasium.Env[np.ndarray, Any]):
+    """The episodes of one worker, as one environment with arrays for rewards.
+
+    `episodes` says which ones, at most `size`; the rest of them stand still. `owner` is the process that has the
+    workers; only in another one the signals of a worker are set up.
+    """
+
+    def __init__(self, make: Callable[[], EpisodeEnv], size: int, owner: int, faults: Path) -> None:
+        self.pool = InProcess(make, size)
+        self.observation_space = self.pool.vector.observation_space
+        self.action_space = self.pool.vector.action_space
+        self.nothing = np.zeros(self.observation_space.shape or (), np.float32), np.zeros(size)
+        self.episodes: list[Episode] = []
+        self.busy = self.ending = False
+        if os.getpid() != owner:
+            self._become_worker(faults)
+
+    def _become_worker(self, faults: Path) -> None:
+        self.faults = faults.open("w")  # kept open: the fault handler writes to its descriptor
+        faulthandler.enable(self.faults)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's, who ends its workers
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGUSR1, self._interrupt)
+        threading.Thread(target=_die_with_parent, daemon=True).start()
+
+    def _end(self, *_: Any) -> None:
+        self.ending = True
+        sys.exit()
+
+    def _interrupt(self, *_: Any) -> None:
+        if self.busy:
+            raise TimeoutError("no answer within the time limit")
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        idle = [None] * (self.pool.vector.num_envs - len(self.episodes))
+        observation = self._attempt(lambda: self.pool.start([*self.episodes, *idle]))
+        if isinstance(observation, Failure):
+            return self.nothing[0], {"failure": observation}
+        return observation, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        answer = self._attempt(lambda: self.pool.step(action))
+        if isinstance(answer, Failure):
+            return *self.nothing, False, False, {"failure": answer}
+        observation, reward, *ends = answer
+        return observation, reward, False, False, dict(zip(FLAGS, ends, strict=True))
+
+    def _attempt(self, deed: Callable[[], Any]) -> Any:
+        """What the deed gives, or the failure that it ended in."""
+        try:
+            self.busy = True
+            return deed()
+        except (Exception, SystemExit) as error:
+            if self.ending:
+                raise
+            return Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
+        finally:
+            self.busy = False
+
+    def close(self) -> None:
+        self.pool.close()
+        if self.ending:
+            os._exit(0)  # nothing is left to do, and taking an interpreter with torch apart takes its time
+
+
+def _die_with_parent() -> None:
+    """However the parent ends, SIGKILL too: it then cannot tell anybody."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])  # the main thread's
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
