@@ -4,13 +4,15 @@ A distribution is any object with the attributes and methods of `TaskDistributio
 copy for one of your own. Importing this package registers each shipped distribution as a Gymnasium environment.
 """
 
+from metarl_exp.tasks.bandit import Bandit
 from metarl_exp.tasks.base import TaskDistribution
 from metarl_exp.tasks.cartpole import CartPole
 from metarl_exp.tasks.gymnasium_env import TaskEnv, register_all
 from metarl_exp.tasks.gymnasium_tasks import GymnasiumTasks
 from metarl_exp.tasks.live import LiveEnv
+from metarl_exp.tasks.metaworld_tasks import MetaWorld
 from metarl_exp.tasks.navigation_2d import Navigation2D
 
 register_all()
 
-__all__ = ["CartPole", "GymnasiumTasks", "LiveEnv", "Navigation2D", "TaskDistribution", "TaskEnv"]
+__all__ = ["Bandit", "CartPole", "GymnasiumTasks", "LiveEnv", "MetaWorld", "Navigation2D", "TaskDistribution", "TaskEnv"]

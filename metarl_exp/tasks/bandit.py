@@ -1,0 +1,95 @@
+"""Multi-armed bandits: each arm pays at random around a mean of its own, and nothing is observed but the payments.
+
+An episode is `horizon` pulls, so a whole trial of n pulls is one episode of horizon n [duan2016rl2, Sec. 3.1], or
+several shorter ones of the same task, as gradient steps between them need it.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metarl_exp.tasks.base import uniform
+from metarl_exp.types import Spec, Step
+from metarl_exp.validation import require_choice, require_integer
+
+
+class Payment(Protocol):
+    """How arms differ, and how one pays. Draws are float64 on the CPU and do not depend on which arm is pulled."""
+
+    def means(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Draw the mean payment of arms."""
+        ...
+
+    def rewards(self, means: Tensor, generator: torch.Generator) -> Tensor:
+        """One payment of an arm with each of these means, of the same shape and on the same device."""
+        ...
+
+
+class Bernoulli:
+    """1 with a probability that is uniform in [0, 1] over arms, else 0.  [duan2016rl2, Sec. 3.1]"""
+
+    def means(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return uniform(shape, 0, 1, generator)
+
+    def rewards(self, means: Tensor, generator: torch.Generator) -> Tensor:
+        return (uniform(means.shape, 0, 1, generator).to(means.device) < means).to(means.dtype)
+
+
+class Gaussian:
+    """Normal with unit variance around a mean that is standard normal over arms.  [sutton2018, Sec. 2.3]"""
+
+    def means(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def rewards(self, means: Tensor, generator: torch.Generator) -> Tensor:
+        return means + torch.randn(means.shape, generator=generator, dtype=torch.float64).to(means.device)
+
+
+PAYMENTS: dict[str, Payment] = {"bernoulli": Bernoulli(), "gaussian": Gaussian()}
+
+
+class Bandit:
+    """A task is the mean payment of each arm; S = 1, a constant; A = `arms`, discrete; the reward is the payment."""
+
+    version = 1
+
+    def __init__(self, arms: int, horizon: int, payment: str) -> None:
+        require_integer("tasks.arms", arms, low=1)
+        require_integer("tasks.horizon", horizon, low=1)
+        require_choice("tasks.payment", payment, PAYMENTS)
+        self.payment = PAYMENTS[payment]
+        self.spec = Spec(observation_size=1, action_size=arms, discrete=True, horizon=horizon)
+        self.parameter_names = tuple(f"mean_{arm}" for arm in range(arms))
+
+    def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        return self.payment.means((num_tasks, self.spec.action_size), generator)
+
+    def test_tasks(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        return self.sample(num_tasks, generator)
+
+    def make_env(
+        self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
+    ) -> "BanditEnv":
+        return BanditEnv(tasks.to(device).unsqueeze(1).expand(-1, trajectories, -1), self.payment, generator)
+
+    def optimal_returns(self, tasks: Tensor) -> Tensor:
+        """Expected return of an episode of the best arm: [N], float64."""
+        return self.spec.horizon * tasks.amax(1)
+
+
+class BanditEnv:
+    """N × M bandits with means [N, M, A]; every pull draws one payment for each of them from `generator`."""
+
+    def __init__(self, means: Tensor, payment: Payment, generator: torch.Generator) -> None:
+        self.means, self.payment, self.generator = means, payment, generator
+        self.observation = torch.ones(*means.shape[:2], 1, device=means.device)
+        self.never = torch.zeros(means.shape[:2], dtype=torch.bool, device=means.device)
+
+    def reset(self) -> Tensor:
+        return self.observation
+
+    def step(self, action: Tensor) -> Step:
+        pulled = self.means.gather(2, action.unsqueeze(2)).squeeze(2)
+        reward = self.payment.rewards(pulled, self.generator)
+        return Step(self.observation, reward.float(), self.never, self.never)
