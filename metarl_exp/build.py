@@ -8,7 +8,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,19 +20,22 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
+from metarl_exp.identity import identity
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.streams import streams
+from metarl_exp.tasks.base import Closeable
+from metarl_exp.tasks.guard import guarded
 from metarl_exp.tracker import Tracker
 from metarl_exp.validation import nearest, require_flag, require_integer
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
 NOT_IN_FINGERPRINT = (
-    "seed", "tracker", "device", "threads", "environment_timeout", "restart", "output_root", "hydra"
+    "seed", "tracker", "device", "threads", "environment_timeout", "restart", "replay", "output_root", "hydra"
 )  # fmt: skip
 
 # Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
@@ -145,8 +151,9 @@ def _options(user_dir: str | None) -> dict[str, list[str]]:
     """Every config group and its options, nested ones by their path."""
     roots = [config_dir(), *([Path(user_dir)] if user_dir else [])]
     found: dict[str, set[str]] = {}
-    for root in roots:
-        for file in root.glob("*/**/*.yaml"):
+    groups = [folder.name for folder in config_dir().iterdir() if folder.is_dir()]
+    for root in roots:  # the known groups only: a user's folder may hold a whole project
+        for file in (file for group in groups for file in root.glob(f"{group}/**/*.yaml")):
             group, *option = file.relative_to(root).with_suffix("").parts
             found.setdefault(group, set()).add("/".join(option))
     return {group: sorted(options) for group, options in found.items()}
@@ -155,9 +162,9 @@ def _options(user_dir: str | None) -> dict[str, list[str]]:
 def component(group: str, node: DictConfig, **wired: Any) -> Any:
     """Construct the component of a group from its node and the parts it is wired to.
 
-    Raises ValueError for keys that its constructor does not take, or lacks.
+    Raises ValueError for a class that does not exist, and for keys that its constructor does not take, or lacks.
     """
-    target = get_object(node["_target_"])
+    target = located(f"{group}._target_", node["_target_"])
     keys = [str(key) for key in node if key != "_target_"]
     takes = inspect.signature(target).parameters
     for key in keys:
@@ -170,11 +177,26 @@ def component(group: str, node: DictConfig, **wired: Any) -> Any:
     return instantiate(node, _partial_=True, _convert_="all")(**{k: v for k, v in wired.items() if k in takes})
 
 
+def located(field: str, target: str) -> Any:
+    """What a dotted name stands for; modules of the current folder count, as with `python -m`. Raises ValueError."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    module, _, name = target.rpartition(".")
+    try:
+        found = vars(import_module(module))
+    except (ModuleNotFoundError, ValueError) as error:
+        raise ValueError(f"{field}={target!r}: {error}") from error
+    if name not in found:
+        raise ValueError(f"{field}={target!r}: {module} has no {name!r}{nearest(name, found)}")
+    return found[name]
+
+
 def build(config: DictConfig) -> Parts:
     """Wire one run, in the order in which parts need each other. Raises ValueError for anything out of range."""
     require_integer("seed", config.seed, low=0)
     require_integer("iterations", config.iterations, low=0)
     require_flag("restart", config.restart)
+    require_flag("replay", config.get("replay", False))  # runs were stored before there was this key
     if config.threads is not None:
         require_integer("threads", config.threads, low=1)
     generators = streams(config.seed)
@@ -216,11 +238,43 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def environment_identity(config: DictConfig, parts: Parts) -> dict[str, Any]:
-    """What tells this run's environments from others: class, version and settings."""
-    settings = OmegaConf.to_container(config.tasks, resolve=True)
-    assert isinstance(settings, dict)
-    return {"id": settings.pop("_target_"), "version": parts.learner.task_distribution.version, "settings": settings}
+def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -> DictConfig:
+    """The node of a task distribution with `key=value` settings.
+
+    `name` is an option of tasks, a YAML file with a `_target_`, or a dotted class. Raises ValueError if it is none.
+    """
+    options = _options(user_dir)["tasks"]
+    if name in options:
+        added = [f"+tasks.{setting[1:]}" if setting.startswith("+") else f"tasks.{setting}" for setting in settings]
+        check_overrides([f"tasks={name}", *added], user_dir)
+        return compose([f"tasks={name}", *added], user_dir).tasks
+    given = OmegaConf.from_dotlist([setting.removeprefix("+") for setting in settings])
+    if name.endswith((".yaml", ".yml")):
+        node = OmegaConf.load(name) if Path(name).is_file() else None
+        if not isinstance(node, DictConfig) or "_target_" not in node or "defaults" in node:
+            reason = "no such file" if node is None else "must be a node with a _target_ and without defaults"
+            raise ValueError(f"{name}: {reason}")
+        return OmegaConf.merge(node, given)  # type: ignore[return-value]
+    if "." not in name:
+        raise ValueError(
+            f"{name!r} is not an option of tasks{nearest(name, options)}, nor a YAML file or a dotted class; "
+            f"options are {', '.join(options)}"
+        )
+    return OmegaConf.merge({"_target_": name}, given)  # type: ignore[return-value]
+
+
+def environment_identity(config: DictConfig) -> dict[str, Any]:
+    """What tells this run's environments from others; see `identity`. Made from a distribution of its own.
+
+    Raises EnvironmentFailure if the environments do.
+    """
+    settings: Any = OmegaConf.to_container(config.tasks, resolve=True)
+    name, distribution = settings.pop("_target_"), component("tasks", config.tasks)
+    with guarded("the golden rollout", config.environment_timeout):
+        found = identity(name, distribution, settings)
+    if isinstance(distribution, Closeable):
+        distribution.close()
+    return found
 
 
 def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:
@@ -245,15 +299,20 @@ def load(run: str | Path, which: str = "best") -> MetaLearner:
     return learner
 
 
-def evaluation_with(config: DictConfig, settings: dict[str, str]) -> Evaluation:
-    """A run's evaluation with some of its keys set anew, from text as on a command line."""
+def typed(text: str) -> Any:
+    """The value that a text means, as on a command line: a number, a list, true, null or a string."""
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index]
+
+
+def evaluation_with(config: DictConfig, settings: dict[str, str], beside: Sequence[str] = ()) -> Evaluation:
+    """A run's evaluation with some of its keys set anew, from text; `beside` are keys that the caller takes itself."""
     node = OmegaConf.to_container(config.evaluation, resolve=True)
     assert isinstance(node, dict)
+    keys = [*beside, *(str(k) for k in node if k != "_target_")]
     for key, text in settings.items():
-        if key not in node or key == "_target_":
-            keys = [str(k) for k in node if k != "_target_"]
+        if key not in keys:
             raise ValueError(f"unknown key {key!r}{nearest(key, keys)}: keys are {', '.join(keys)}")
-        node[key] = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index]
+        node[key] = typed(text)
     return component("evaluation", OmegaConf.create(node))
 
 

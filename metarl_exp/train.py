@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from metarl_exp import allocator, build, checkpoint, figures, provenance, results
+from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
 from metarl_exp.run_folder import FolderRefused, RunFolder
@@ -136,7 +136,7 @@ class Run:
         OmegaConf.save(HydraConfig.instance().cfg, hydra_folder / "hydra.yaml")
         OmegaConf.save(HydraConfig.get().overrides.task, hydra_folder / "overrides.yaml")
         device = build.device_named(self.config.device)
-        identity = build.environment_identity(self.config, self.parts)
+        identity = build.environment_identity(self.config)
         self.folder.write_json(
             "provenance.json",
             provenance.collect(self.config.seed, self.fingerprint, device, identity)
@@ -210,7 +210,18 @@ class Run:
         if isinstance(distribution, Drawable):
             landmarks = distribution.landmarks(evaluation.tasks(learner, "test"))
             figures.paths(measured["best"], distribution.positions, landmarks, self.folder.figures)
+        if self.config.replay:
+            self.film(best)
         return content
+
+    def film(self, theta: Parameters) -> None:
+        """Film θ before and after adaptation. What goes wrong is said, and fails no run."""
+        path = self.folder.figures / "replay.gif"
+        try:
+            replay.make_film(self.parts.learner, self.parts.evaluation, theta, replay.Filming(), path)
+        except Exception as error:
+            log.exception("no film")
+            self.console.print(f"no film ({error}); metarl-replay {self.folder.path} tries again")
 
     def show(self) -> float:
         """Print the table and where everything is; the validation return of the best iterate."""

@@ -1,0 +1,224 @@
+"""What may decide the numbers: the task, the actions and the generator, all three, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl_exp.checker.finding import Seen, Subject, fault, not_run, note, passed
+from metarl_exp.rehearsal import Record, difference, extreme_actions, interleave, random_actions
+
+COLUMNS = 8  # of a task, that are varied one at a time
+
+
+def the_same_again_is_the_same(subject: Subject) -> Iterator[Seen]:
+    """The same tasks, actions and generator give the same numbers, bit for bit."""
+    with global_generators(seed=1):
+        one = _shared_actions(subject, 0)
+    with global_generators(seed=1):
+        again = _shared_actions(subject, 0)
+    found = difference(one, again)
+    if found:
+        yield fault(f"other numbers the second time: {found}")
+    else:
+        yield passed(f"{int(one.alive.sum())} steps, twice")
+
+
+def randomness_comes_from_the_generator(subject: Subject) -> Iterator[Seen]:
+    """The global generators of torch, numpy and Python are neither read nor moved, and no seed is built in."""
+    with global_generators(seed=1) as moved:
+        one = _shared_actions(subject, 0)
+    with global_generators(seed=1):
+        again = _shared_actions(subject, 0)
+    with global_generators(seed=2):
+        elsewhere = _shared_actions(subject, 0)
+    other = _shared_actions(subject, 1)
+    found = difference(one, elsewhere)
+    if difference(one, again):
+        yield not_run("the same again is not the same")
+    elif found:
+        yield fault(f"numbers follow the global random generators, not the one given: {found}")
+    elif moved:
+        yield fault(f"moves the global random generator of {' and '.join(moved)}, which belongs to others")
+    else:
+        yield _seeded(one, other)
+
+
+def _seeded(one: Record, other: Record) -> Seen:
+    """Compare two generators. Episodes of one task have equal actions here: what differs between them is random."""
+    names = ("start", "observations", "rewards", "terminal", "truncated")
+    random_ones = [n for n in names if (getattr(one, n) != getattr(one, n)[:, :1]).any()]
+    follow = [n for n in names if not torch.equal(getattr(one, n), getattr(other, n))]
+    fixed = [n for n in random_ones if n not in follow]
+    if fixed:
+        return fault(
+            f"{', '.join(fixed)} differ between episodes of one task with equal actions, yet are the same with "
+            "another generator: a seed is built in"
+        )
+    if not follow:
+        return note("no randomness seen: the same numbers for every episode and generator")
+    if not random_ones:
+        return note(f"{', '.join(follow)} follow the generator, and are the same for all episodes of a task")
+    return passed(f"{', '.join(follow)} follow the generator")
+
+
+def _shared_actions(subject: Subject, seed: int) -> Record:
+    """Three tasks × three episodes, all with the same random actions."""
+    actions = random_actions(subject.distribution.spec, (1, 1, subject.steps(25)), 0)
+    return subject.play(subject.tasks[:3], actions.expand(3, 3, *actions.shape[2:]), seed)
+
+
+@contextmanager
+def global_generators(seed: int) -> Iterator[list[str]]:
+    """The global generators seeded within the block and put back after it; the list names those that moved in it."""
+
+    def states() -> dict[str, list[int]]:
+        key = np.random.get_state(legacy=True)
+        return {
+            "torch": torch.get_rng_state().tolist(),
+            "numpy": [*np.asarray(key[1]).tolist(), key[2]],  # type: ignore[index]
+            "Python": [*random.getstate()[1]],
+        }
+
+    moved: list[str] = []
+    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        before = states()
+        yield moved
+        moved += [name for name, state in states().items() if state != before[name]]
+    finally:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+        random.setstate(kept[2])
+
+
+def tasks_are_applied(subject: Subject) -> Iterator[Seen]:
+    """Another task gives other numbers under the same actions and randomness, and so does each of its columns."""
+    names, tasks = subject.distribution.parameter_names, subject.tasks
+    others = tasks[1:][(tasks[1:] != tasks[0]).any(1)].unique(dim=0)[:3]
+    if not len(others):
+        yield note("the sampled tasks are all the same: nothing to compare")
+        return
+    if not _has_effect(subject, others).any():
+        yield fault(
+            f"tasks {_short(tasks[0])} and {' and '.join(_short(row) for row in others)} gave the same observations, "
+            f"rewards and ends in {subject.steps(400)} steps of random and constant actions"
+        )
+        return
+    varied = _one_column_each(tasks)
+    try:
+        effect = _has_effect(subject, torch.stack(list(varied.values()))).tolist()
+    except Exception as error:
+        yield note(f"applied; its columns cannot be varied one at a time: {type(error).__name__}: {error}")
+        return
+    without = [names[column] for column, seen in zip(varied, effect, strict=True) if not seen]
+    tried = f"{len(varied)} of {len(names)} columns"
+    if without:
+        yield note(f"applied, but no effect of {', '.join(without)} was seen ({tried} tried)")
+    else:
+        yield passed(f"{len(others)} other tasks and {tried} changed the numbers")
+
+
+def _one_column_each(tasks: Tensor) -> dict[int, Tensor]:
+    """The first task with one entry replaced by the farthest that was sampled, for up to COLUMNS columns that vary."""
+    varying = (tasks != tasks[0]).any(0).nonzero().flatten()
+    chosen = varying[torch.linspace(0, len(varying) - 1, min(COLUMNS, len(varying))).round().long()].tolist()
+    rows = {}
+    for column in chosen:
+        rows[column] = tasks[0].clone()
+        rows[column][column] = tasks[(tasks[:, column] - tasks[0, column]).abs().argmax(), column]
+    return rows
+
+
+def _has_effect(subject: Subject, rows: Tensor) -> Tensor:
+    """Which of these tasks [N, …] gave other numbers than the first sampled one, in its place in a batch: [N] bool.
+
+    Two batches of one shape and one generator, so that everything but the task is the same in corresponding rows.
+    """
+    spec = subject.distribution.spec
+    seen = torch.zeros(len(rows), dtype=torch.bool)
+    for most in (40, 400):  # an effect may come late
+        steps = subject.steps(most)
+        actions = torch.cat([random_actions(spec, (1, 2, steps), 0), extreme_actions(spec, (1, steps))], dim=1)
+        actions = actions.expand(len(rows), *actions.shape[1:])
+        base, varied = (subject.play(x, actions) for x in (subject.tasks[:1].expand(len(rows), -1), rows))
+        for row in range(len(rows)):
+            here = torch.zeros(base.start.shape[:2], dtype=torch.bool)
+            here[row] = True
+            seen[row] = bool(seen[row]) or difference(base, varied, here) is not None
+        if seen.all():
+            break
+    return seen
+
+
+def _short(row: Tensor) -> str:
+    shown = [f"{x:.4g}" for x in row[:4].tolist()]
+    return f"[{', '.join(shown)}{', …' if len(row) > 4 else ''}]"
+
+
+def neighbours_do_not_matter(subject: Subject) -> Iterator[Seen]:
+    """An episode stays as it was when other tasks and other actions stand beside it in the batch."""
+    spec, tasks = subject.distribution.spec, subject.tasks
+    actions, changed = (random_actions(spec, (4, 2, subject.steps(25)), seed) for seed in (0, 1))
+    changed[::2, 0] = actions[::2, 0]
+    crowd = tasks[:4].clone()
+    crowd[1::2] = tasks[[5, 7]]
+    same = torch.zeros(4, 2, dtype=torch.bool)
+    same[::2, 0] = True
+    found = difference(subject.play(tasks[:4], actions), subject.play(crowd, changed), same)
+    if found:
+        yield fault(f"changed by what others in its batch are or do: {found}")
+    else:
+        yield passed("2 episodes unchanged beside 6 that were changed")
+
+
+def batches_share_nothing(subject: Subject) -> Iterator[Seen]:
+    """Two batches that take turns do what each does alone; what was answered or given is not changed afterwards."""
+    actions = [random_actions(subject.distribution.spec, (2, 2, subject.steps(25)), seed) for seed in (0, 1)]
+    tasks = subject.tasks[:2], subject.tasks[2:4]
+    alone = [subject.play(rows, planned, seed) for rows, planned, seed in zip(tasks, actions, (0, 1), strict=True)]
+    together = interleave([subject.make(rows, 2, seed) for seed, rows in enumerate(tasks)], actions)
+    for number, (one, other) in enumerate(zip(alone, together, strict=True)):
+        found = difference(one, other)
+        if found:
+            yield fault(f"batch {number} of two that take turns is not what it is alone: {found}")
+            return
+    yield passed("two batches that took turns were what they are alone")
+
+
+def tensors_are_left_alone(subject: Subject) -> Iterator[Seen]:
+    """Tasks and actions that were given, and answers that were returned, are not written to afterwards."""
+    spec = subject.distribution.spec
+    actions = random_actions(spec, (3, 2, subject.steps(25)), 0)
+    if not spec.discrete:
+        actions = 10 * actions  # so that whoever clips in place is seen
+    handed: list[tuple[str, Tensor, Tensor]] = []  # what, the tensor itself, and how it was
+
+    def hand(what: str, tensor: Tensor) -> Tensor:
+        handed.append((what, tensor, tensor.clone()))
+        return tensor
+
+    tasks, generator = hand("the tasks", subject.tasks[:3].clone()), torch.Generator().manual_seed(0)
+    env = subject.distribution.make_env(tasks, 2, generator, torch.device("cpu"))
+    hand("the observation of the reset", env.reset())
+    for t in range(actions.shape[2]):
+        step = env.step(hand(f"the actions of step {t}", actions[:, :, t].clone()))
+        for name, value in step._asdict().items():
+            if value is not None:
+                hand(f"{name} of step {t}", value)
+        if (step.terminal | step.truncated).all():
+            break
+    changed = [what for what, now, then in handed if ((now != then) & (now == now)).any()]
+    if changed:
+        more = f" and {len(changed) - 1} more" if changed[1:] else ""
+        yield fault(f"written to after they were handed over: {changed[0]}{more}")
+    else:
+        yield passed(f"tasks, actions and answers, {len(handed)} tensors, are as they were")
