@@ -14,6 +14,7 @@ from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.sampler import mean_returns, success_rates
 from metarl_exp.statistics import t_interval
+from metarl_exp.tasks.base import Solvable
 from metarl_exp.types import Trajectories
 
 OVER = "95 % t-interval over the test tasks of this one training run; intervals over seeds are another thing"
@@ -31,16 +32,18 @@ def evaluate(
 ) -> tuple[dict[str, Any], dict[str, list[Trajectories]]]:
     """The content of `evaluation.json` for some θ on the test tasks, and the trajectories behind each."""
     measured = {name: evaluation.measure(learner, c.theta, "test") for name, c in candidates.items()}
-    tasks = evaluation.tasks(learner, "test")
+    tasks, distribution = evaluation.tasks(learner, "test"), learner.task_distribution
     content = {
         "protocol": asdict(evaluation),
-        "tasks": {"n": len(tasks), "names": learner.task_distribution.parameter_names, "values": tasks.tolist()},
+        "tasks": {"n": len(tasks), "names": distribution.parameter_names, "values": tasks.tolist()},
         "interval": OVER,
         "theta": {
             name: summarise(mean_returns(trajectories), candidates[name].iteration, success_rates(trajectories))
             for name, trajectories in measured.items()
         },
     }
+    if isinstance(distribution, Solvable):
+        content["optimum"] = np.round(distribution.optimum(tasks).numpy(), 6).tolist()
     return content, measured
 
 
@@ -89,12 +92,15 @@ def _steps(k: int) -> str:
 
 
 def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
-    """A row of returns for each θ, and one of success rates where tasks have a goal that can be reached."""
+    """A row of returns for each θ; of success rates, where tasks have a goal; of shares, where they are solved."""
     rows = []
     for name, entry in evaluation["theta"].items():
         rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
         if "success" in entry:
             rows.append([f"{name}: share of episodes that reach the goal", *_cells(entry["success"])])
+        if "optimum" in evaluation:
+            best = np.mean(evaluation["optimum"])
+            rows.append([f"{name}: share of the optimum", *(f"{mean / best:.3f}" for mean in entry["mean"])])
     return rows
 
 

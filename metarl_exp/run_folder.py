@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, TextIO
 
 from metarl_exp.checkpoint import write_atomically
 
+PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 STATES = ("running", "finished", "failed", "interrupted")
 
 
@@ -73,10 +75,11 @@ class RunFolder:
             handler.close()
 
     def write_json(self, name: str, content: Any) -> Path:
-        """Write a JSON file atomically; numbers that are not finite become null."""
-        path = self.path / name
-        write_atomically(path, (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
-        return path
+        """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite."""
+        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+        text = PLAIN_LIST.sub(lambda match: " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+        write_atomically(self.path / name, (text + "\n").encode())
+        return self.path / name
 
     def read_json(self, name: str) -> Any:
         """A JSON file of this folder, or None if there is none."""

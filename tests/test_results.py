@@ -36,3 +36,12 @@ def test_one_task_has_no_interval():
     entry = results.summarise(torch.tensor([[1.0, 2.0]]), 0)
     assert entry["interval"] == [None, None]
     assert results._cells(entry) == ["1.00", "2.00"]
+
+
+def test_success_and_the_share_of_the_optimum_have_rows_of_their_own():
+    success = torch.tensor([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]])
+    entry = results.summarise(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]), 7, success)
+    assert entry["success"]["mean"] == [0.5, 1.0]
+    lines = results.markdown({**CONTENT, "theta": {"best": entry}, "optimum": [4.0, 8.0, 12.0]}).splitlines()
+    assert lines[3].startswith("| best: share of episodes that reach the goal | 0.50 ± ")
+    assert lines[4] == "| best: share of the optimum | 0.250 | 0.500 |"  # of the means: 2 and 4 over 8

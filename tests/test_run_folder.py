@@ -72,3 +72,11 @@ def test_the_state_is_kept_with_its_reason(tmp_path):
     folder.set_state("failed", "because")
     assert folder.state() == "failed"
     assert folder.read_json("status.json") == {"state": "failed", "reason": "because"}
+
+
+def test_lists_of_plain_values_take_one_line_and_nothing_is_changed(tmp_path):
+    content = {"a": [[1, -2.5e-7], [None, True]], "b": ["x y", "[ 1 ]", 'say "hi"'], "c": [], "d": {"e": ["p", "q"]}}
+    path = RunFolder(tmp_path).write_json("x.json", content)
+    assert json.loads(path.read_text()) == content
+    assert "  [1, -2.5e-07],\n" in path.read_text()
+    assert '"e": ["p", "q"]\n' in path.read_text()

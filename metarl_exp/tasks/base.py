@@ -1,11 +1,11 @@
 """The contract of a task distribution."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from metarl_exp.types import BatchedEnv, Spec
+from metarl_exp.types import BatchedEnv, Spec, Trajectories
 
 
 class TaskDistribution(Protocol):
@@ -40,6 +40,15 @@ class Closeable(Protocol):
 
 
 @runtime_checkable
+class Solvable(Protocol):
+    """What a distribution adds whose tasks can be solved exactly."""
+
+    def optimum(self, tasks: Tensor) -> Tensor:
+        """Largest expected undiscounted return of an episode of each task, by a policy that knows it: [N], float64."""
+        ...
+
+
+@runtime_checkable
 class Drawable(Protocol):
     """What a distribution adds whose paths can be drawn in a plane."""
 
@@ -49,6 +58,35 @@ class Drawable(Protocol):
 
     def landmarks(self, tasks: Tensor) -> Tensor:
         """What a drawing marks for each task, such as its goal: [N, 2]."""
+        ...
+
+
+class Episode(NamedTuple):
+    """One episode of Trajectories as it happened, without padding; on the CPU."""
+
+    observations: Tensor  # [T + 1, S] the last one is what followed the last step
+    actions: Tensor  # [T, A], or [T] if discrete
+    rewards: Tensor  # [T]
+
+    @classmethod
+    def of(cls, trajectories: Trajectories, task: int, trajectory: int) -> "Episode":
+        """The episode at that place of a batch."""
+        happened = trajectories.mask[task, trajectory]
+        seen = trajectories.observations[task, trajectory][happened]
+        final = trajectories.final_observations[task, trajectory]
+        actions, rewards = (x[task, trajectory][happened].cpu() for x in (trajectories.actions, trajectories.rewards))
+        return cls(torch.cat([seen, final[None]]).cpu(), actions, rewards)
+
+
+@runtime_checkable
+class Depicted(Protocol):
+    """What a distribution adds whose episodes can be drawn, moment by moment."""
+
+    def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:
+        """Draw an episode of a task (a row) as it stands after `step` of its T steps, 0 ≤ step ≤ T.
+
+        `axes` are empty ones of matplotlib; only their methods are used. Their limits must not depend on `step`.
+        """
         ...
 
 
