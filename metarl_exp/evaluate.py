@@ -7,18 +7,16 @@ Writes a file of its own beside the run's `evaluation.json`, which stays as trai
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from metarl_exp import allocator, build, figures, results
+from metarl_exp import build, figures, results
+from metarl_exp.command_line import THETAS, file_stem, pairs, read_run
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.validation import require_choice
-
-THETAS = ("best", "latest", "initial")
 
 
 def evaluate(run: Path, settings: Sequence[str]) -> Path:
@@ -27,14 +25,14 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     Raises ValueError for an unknown key or a value out of range, FileNotFoundError if `run` is not a run's folder.
     """
     config = build.load_config(run)
-    given = dict(split(setting) for setting in settings)
+    given = pairs(settings)
     which = given.pop("theta", "best")
     require_choice("theta", which, THETAS)
     learner = build.load(run, which)
-    evaluation = build.evaluation_with(config, given)
+    evaluation = build.evaluation_with(config, given, beside=["theta"])
     candidate = results.Candidate(build.theta_iteration(run, which), learner.theta)
     content, _ = results.evaluate(learner, evaluation, {which: candidate})
-    name = "_".join(["evaluation", f"theta={which}", *(f"{k}={v.replace(' ', '')}" for k, v in sorted(given.items()))])
+    name = file_stem(f"evaluation_theta={which}", given)
     folder = RunFolder(run)
     path = folder.write_json(f"{name}.json", content)
     figures.gradient_steps(content, folder.path / "figures", name)
@@ -42,29 +40,10 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     return path
 
 
-def split(setting: str) -> tuple[str, str]:
-    """key=value as a pair; an `evaluation.` in front of the key is welcome."""
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise ValueError(f"{setting!r}: settings are written key=value")
-    return key.removeprefix("evaluation."), value
-
-
 def main() -> None:
     """The command `metarl-evaluate`."""
-    parser = argparse.ArgumentParser(
-        "metarl-evaluate", description="Evaluate a run again, with other settings if asked."
-    )
-    parser.add_argument("run", type=Path, help="folder of a run, such as outputs/default-…-seed0")
-    parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="keys of conf/evaluation; theta=best|latest|initial"
-    )
-    arguments = parser.parse_args()
-    allocator.keep_freed_memory()
-    try:
-        print(f"written: {evaluate(arguments.run, arguments.settings)}")
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"metarl-evaluate: {error}") from None
+    keys = "keys of conf/evaluation; theta=best|latest|initial"
+    print(f"written: {read_run('metarl-evaluate', 'Evaluate a run again, with other settings.', keys, evaluate)}")
 
 
 if __name__ == "__main__":

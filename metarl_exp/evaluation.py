@@ -7,8 +7,9 @@ training and two evaluations of one θ are equal. Three task sets are kept apart
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.sampler import mean_returns
 from metarl_exp.streams import stream, streams
-from metarl_exp.types import Trajectories
+from metarl_exp.types import BatchedEnv, Trajectories
 from metarl_exp.validation import require_choice, require_flag, require_integer
 
 BEST_BY = ("validation", "training_return")
@@ -67,18 +68,28 @@ class Evaluation:
         """Returns [N, K_test + 1] of θ on a task set: undiscounted, mean over trajectories, after 0 … K_test steps."""
         return mean_returns(self.measure(learner, theta, which))
 
-    def measure(self, learner: MetaLearner, theta: Parameters, which: str) -> list[Trajectories]:
-        """The trajectories behind `__call__`, one batch for each number of steps."""
+    def measure(
+        self,
+        learner: MetaLearner,
+        theta: Parameters,
+        which: str,
+        rows: Sequence[int] | None = None,
+        watch: Callable[[int], Callable[[BatchedEnv], None] | None] = lambda k: None,
+    ) -> list[Trajectories]:
+        """The trajectories behind `__call__`, one batch for each number of steps.
+
+        `rows` takes only some tasks of the set; `watch(k)` gives what is shown the environments that the return after
+        k steps is measured in, as in `rollout`.
+        """
         tasks, draws = self.tasks(learner, which), streams(self.task_seed, f"evaluation/{which}/")
+        tasks = tasks if rows is None else tasks[list(rows)]
         sampler = learner.sampler.of(self.trajectories)
         path = learner.adaptation.start(theta, len(tasks), "first")
         measured: list[Trajectories] = []
         for k in range(self.steps + 1):
-            trajectories = sampler(path.parameters, tasks, draws.actions, draws.environment)
-            shown = trajectories
-            if self.deterministic:
-                shown = sampler(path.parameters, tasks, draws.actions, draws.environment, deterministic=True)
-            measured.append(shown)
+            draw = partial(sampler, path.parameters, tasks, draws.actions, draws.environment)
+            trajectories = draw(watch=None if self.deterministic else watch(k))
+            measured.append(draw(deterministic=True, watch=watch(k)) if self.deterministic else trajectories)
             if k < self.steps:
                 path.step(learner.advantage(trajectories, path.parameters), scale_at(self.step_scale, k))
         return measured

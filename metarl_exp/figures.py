@@ -8,11 +8,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from metarl_exp.tasks.base import Episode
 from metarl_exp.types import Trajectories
 
 STYLE: Any = {
@@ -89,7 +89,7 @@ def paths(
         for axes_row, k, colour in zip(rows, (0, len(measured) - 1), ("C0", "C2"), strict=True):
             for task, axes in enumerate(axes_row):
                 for episode in range(min(3, measured[k].mask.shape[1])):
-                    path = _path(measured[k], place, task, episode)
+                    path = place(Episode.of(measured[k], task, episode).observations).numpy().T  # [2, steps + 1]
                     axes.plot(*path, linewidth=0.6, alpha=0.7, color=colour)
                     axes.plot(*path[:, 0], marker="o", markersize=4, color="black", zorder=3)
                 axes.plot(*landmarks[task].tolist(), marker="*", markersize=11, color="black", zorder=3)
@@ -97,9 +97,3 @@ def paths(
             axes_row[0].set_ylabel("before" if k == 0 else f"after {k} step{'' if k == 1 else 's'}")
         figure.tight_layout(pad=0.4)
         return _save(figure, folder, "paths")
-
-
-def _path(trajectories: Trajectories, place: Callable[[Tensor], Tensor], task: int, episode: int) -> np.ndarray:
-    """One episode's places, the last one included: [2, steps + 1]."""
-    seen = trajectories.observations[task, episode][trajectories.mask[task, episode]]
-    return place(torch.cat([seen, trajectories.final_observations[task, episode][None]])).cpu().numpy().T

@@ -7,11 +7,12 @@ push left and right.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.base import uniform
+from metarl_exp.tasks.base import Episode, uniform
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_choice, require_integer, require_number, require_range
 
@@ -82,6 +83,26 @@ class CartPole:
         target = secret if self.hidden == "target" else None
         start = uniform((len(tasks), trajectories, 4), -START, START, generator).to(device)
         return CartPoleEnv(start, length, pole_mass, cart_mass, gravity, force, target)
+
+    def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:
+        """Track, cart and pole in metres; the arrow is the force that acts next, the star an unseen target."""
+        x, _, angle, _ = episode.observations[step].tolist()
+        length, _, _, _, force, *secret = task.tolist()
+        axes.plot([-MAX_POSITION, MAX_POSITION], [0, 0], color="0.6", linewidth=1.5, marker="|", markersize=12)
+        if self.hidden == "target":
+            axes.plot(secret, [0], marker="*", markersize=13, color="black", zorder=3)
+        axes.fill([x - 0.25, x + 0.25, x + 0.25, x - 0.25], [0.05, 0.05, 0.3, 0.3], color="C0")
+        tip = x + 2 * length * math.sin(angle), 0.3 + 2 * length * math.cos(angle)
+        axes.plot([x, tip[0]], [0.3, tip[1]], color="C1", linewidth=5, solid_capstyle="round")
+        axes.plot(x, 0.3, marker="o", markersize=4, color="black")
+        if step < len(episode.actions):
+            sign = secret[0] if self.hidden == "force_sign" else 1.0
+            push = math.copysign(1.0, episode.actions[step].item() - 0.5) * sign * force / NOMINAL["force"][0]
+            edge = x + math.copysign(0.25, push)
+            style = {"arrowstyle": "-|>", "color": "C3", "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", xy=(edge + 0.6 * push, 0.175), xytext=(edge, 0.175), arrowprops=style)
+        reach, top = MAX_POSITION + 0.3, 0.5 + 2 * self.high[0].item()
+        axes.set(xlim=(-reach, reach), ylim=(-0.2, top), aspect="equal", xticks=[], yticks=[])
 
 
 class CartPoleEnv:

@@ -5,11 +5,13 @@ at most 0.1 along each axis; the reward is minus the Euclidean distance to the g
 says squared; its raw results say plain); the episode ends when both coordinates are within 0.01 of the goal.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.base import uniform
+from metarl_exp.tasks.base import Episode, uniform
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_choice, require_flag, require_integer
 
@@ -65,6 +67,19 @@ class Navigation2D:
     def landmarks(self, tasks: Tensor) -> Tensor:
         """What a drawing marks: the goal of each task, [N, 2]."""
         return tasks[:, :2]
+
+    def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:
+        """The path so far, from the black dot; the star is the goal, the square where goals can be."""
+        square = torch.tensor([-1.0, 1.0, 1.0, -1.0, -1.0]) * EXTENT
+        axes.plot(square, square.roll(1), color="0.75", linewidth=0.8, linestyle=":")
+        path = self.positions(episode.observations)
+        axes.plot(*path[: step + 1].T, color="C0", linewidth=1, alpha=0.4)
+        axes.plot(*path[max(0, step - 10) : step + 1].T, color="C0", linewidth=1.6)
+        axes.plot(*path[0], marker="o", markersize=5, color="black")
+        axes.plot(*task[:2], marker="*", markersize=13, color="black")
+        axes.plot(*path[step], marker="o", markersize=7, color="C3")
+        limit = max(1.6 * EXTENT, 1.1 * path.abs().max().item())
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
 
 
 class NavigationEnv:
