@@ -5,6 +5,24 @@ with its forward reward replaced by the task's; `physics=rllab` is the cheetah a
 whose returns are on another scale. Models are those installed with Gymnasium.
 """
 
-from metarl_exp.tasks.mujoco.distributions import HalfCheetahDirection, HalfCheetahVelocity
+from metarl_exp.tasks.mujoco.distributions import (
+    AntDirection,
+    AntGoal,
+    AntVelocity,
+    HalfCheetahDirection,
+    HalfCheetahVelocity,
+    HopperBody,
+    HumanoidDirection,
+    Walker2dBody,
+)
 
-__all__ = ["HalfCheetahDirection", "HalfCheetahVelocity"]
+__all__ = [
+    "AntDirection",
+    "AntGoal",
+    "AntVelocity",
+    "HalfCheetahDirection",
+    "HalfCheetahVelocity",
+    "HopperBody",
+    "HumanoidDirection",
+    "Walker2dBody",
+]

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
-from metarl_exp.tasks.mujoco.goals import Direction, Velocity
+from torch import Tensor
+
+from metarl_exp.tasks.mujoco.bodies import Body
+from metarl_exp.tasks.mujoco.goals import Direction, Position, Velocity
 from metarl_exp.tasks.mujoco.locomotion import Locomotion
-from metarl_exp.tasks.mujoco.robots import HALF_CHEETAH, Machine
+from metarl_exp.tasks.mujoco.robots import ANT, ANT_WITH_PLACE, HALF_CHEETAH, HOPPER, HUMANOID, WALKER2D, Machine
 
 TWO_TASKS = "there are two tasks, ahead and back, and both are trained on: test tasks are new draws of the same two"
 
@@ -22,4 +25,63 @@ class HalfCheetahVelocity(Locomotion):
     """A planar cheetah that runs at the task's velocity, uniform in [low, high] m/s.  [finn2017maml, Sec. 5.3]"""
 
     def __init__(self, physics: str, horizon: int, velocity: Sequence[float]) -> None:
-        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Velocity(velocity), horizon)
+        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Velocity(velocity, bonus=0.0), horizon)
+
+
+class AntDirection(Locomotion):
+    """A four-legged robot that runs ahead or back, as the task says.  [finn2017maml, Sec. 5.3]"""
+
+    train_test_overlap = TWO_TASKS
+
+    def __init__(self, physics: str, horizon: int) -> None:
+        super().__init__(Machine("ant", ANT, physics), Direction(), horizon)
+
+
+class AntVelocity(Locomotion):
+    """A four-legged robot that runs at the task's velocity, uniform in [low, high] m/s.  [finn2017maml, Sec. 5.3]
+
+    `bonus` makes up for the cost, so that an end of the episode is not what pays best.
+    """
+
+    def __init__(self, physics: str, horizon: int, velocity: Sequence[float], bonus: float) -> None:
+        super().__init__(Machine("ant", ANT, physics), Velocity(velocity, bonus), horizon)
+
+
+class AntGoal(Locomotion):
+    """A four-legged robot that goes to a place, uniform in a square or disc; it observes where it is itself."""
+
+    def __init__(self, physics: str, horizon: int, region: str, extent: float, bonus: float) -> None:
+        super().__init__(Machine("ant", ANT_WITH_PLACE, physics), Position(region, extent, bonus), horizon)
+
+    def positions(self, observations: Tensor) -> Tensor:
+        """Where in the plane a path is drawn: [..., S] → [..., 2], of the torso."""
+        return observations[..., :2]
+
+    def landmarks(self, tasks: Tensor) -> Tensor:
+        """What a drawing marks: the goal of each task, [N, 2]."""
+        return tasks
+
+
+class Walker2dBody(Locomotion):
+    """A two-legged robot in the plane whose masses, inertias, damping and friction are the task's."""
+
+    def __init__(self, physics: str, horizon: int, log_scale_limit: float) -> None:
+        machine = Machine("walker2d", WALKER2D, physics)
+        super().__init__(machine, Body(machine.mujoco, machine.model, log_scale_limit), horizon)
+
+
+class HopperBody(Locomotion):
+    """A one-legged robot in the plane whose masses, inertias, damping and friction are the task's."""
+
+    def __init__(self, physics: str, horizon: int, log_scale_limit: float) -> None:
+        machine = Machine("hopper", HOPPER, physics)
+        super().__init__(machine, Body(machine.mujoco, machine.model, log_scale_limit), horizon)
+
+
+class HumanoidDirection(Locomotion):
+    """A two-legged robot in space that runs ahead or back, as the task says.  [rothfuss2019promp, code]"""
+
+    train_test_overlap = TWO_TASKS
+
+    def __init__(self, physics: str, horizon: int) -> None:
+        super().__init__(Machine("humanoid", HUMANOID, physics), Direction(), horizon)

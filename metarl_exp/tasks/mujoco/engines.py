@@ -4,7 +4,8 @@ An engine belongs to a distribution and is used by all its environments, one aft
 which start at the first step and again after `close`, and no state of an episode. As many threads as torch has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ class Episodes:
     def __post_init__(self) -> None:
         nq, nv = self.models[0].nq, self.models[0].nv
         self.time, self.qpos, self.qvel = self.state[:, 0], self.state[:, 1 : 1 + nq], self.state[:, 1 + nq :][:, :nv]
+        self.rows = list(self.state)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.quantities[name]
@@ -118,3 +120,113 @@ class Rollouts:
         if self.pool is not None:
             self.pool.close()
         self.pool, self.data = None, []
+
+
+class Threads:
+    """One MjData a thread, which takes on one episode after the other: for what only an MjData can tell.
+
+    `quantities` are arrays of an MjData that are copied after `at_reset` and `after_step`, functions of (model, data)
+    that follow the setting of a state and a step. The state holds the solver's warm start as well, so that an episode
+    goes as in an MjData of its own.
+    """
+
+    def __init__(
+        self,
+        mujoco: ModuleType,
+        model: Any,
+        frame_skip: int,
+        quantities: Mapping[str, Callable[[Any], np.ndarray]],
+        at_reset: Sequence[str],
+        after_step: Sequence[str],
+    ) -> None:
+        self.mujoco, self.model, self.frame_skip, self.quantities = mujoco, model, frame_skip, quantities
+        self.at_reset, self.after_step = ([getattr(mujoco, name) for name in names] for names in (at_reset, after_step))
+        parts = mujoco.mjtState
+        # In this order: the bits of a state are stored from the lowest on.
+        self.kept = sum(
+            int(part)
+            for part in (
+                parts.mjSTATE_TIME,
+                parts.mjSTATE_QPOS,
+                parts.mjSTATE_QVEL,
+                parts.mjSTATE_WARMSTART,
+                parts.mjSTATE_CTRL,
+            )
+        )
+        self.data: list[Any] = []
+        self.views: list[dict[str, np.ndarray]] = []
+        self.pool: ThreadPoolExecutor | None = None
+
+    def episodes(self, models: list[Any]) -> Episodes:
+        self.threads()
+        room = {name: np.zeros((len(models), *view.shape)) for name, view in self.views[0].items()}
+        return Episodes(models, np.zeros((len(models), self.mujoco.mj_stateSize(self.model, self.kept))), room)
+
+    def reset(self, episodes: Episodes) -> None:
+        def reset(model: Any, data: Any, row: np.ndarray) -> None:
+            self.mujoco.mj_resetData(model, data)
+            self.mujoco.mj_setState(model, data, row, self.kept)
+            for function in self.at_reset:
+                function(model, data)
+
+        self.each(reset, episodes, range(len(episodes.rows)))
+
+    def step(self, episodes: Episodes, control: np.ndarray, rows: np.ndarray | None) -> None:
+        set_state, step, kept, frame_skip = self.mujoco.mj_setState, self.mujoco.mj_step, self.kept, self.frame_skip
+        after_step = self.after_step
+
+        def advance(model: Any, data: Any, row: np.ndarray) -> None:
+            set_state(model, data, row, kept)
+            step(model, data, frame_skip)
+            for function in after_step:
+                function(model, data)
+
+        episodes.state[:, -control.shape[1] :] = control
+        self.each(advance, episodes, range(len(control)) if rows is None else rows.tolist())
+
+    def each(self, function: Callable[[Any, Any, np.ndarray], None], episodes: Episodes, rows: Sequence[int]) -> None:
+        """Do something to an MjData for each of these episodes, then write down its state and quantities.
+
+        Every thread has a contiguous share; the calling thread the last one.
+        """
+        self.threads()
+        bounds = [len(rows) * i // len(self.data) for i in range(len(self.data) + 1)]
+        shares = [
+            (function, episodes, rows[low:high], *own)
+            for low, high, *own in zip(bounds, bounds[1:], self.data, self.views, strict=False)
+        ]
+        waiting = [self.pool.submit(self.share, *share) for share in shares[:-1]] if self.pool else []
+        self.share(*shares[-1])
+        for future in waiting:
+            future.result()
+
+    def share(
+        self,
+        function: Callable[[Any, Any, np.ndarray], None],
+        episodes: Episodes,
+        rows: Sequence[int],
+        data: Any,
+        views: dict[str, np.ndarray],
+    ) -> None:
+        """What one thread does. Nothing is looked up for each episode that can be looked up before."""
+        get_state, kept, states, models = self.mujoco.mj_getState, self.kept, episodes.rows, episodes.models
+        copies = [(episodes.quantities[name], view) for name, view in views.items()]
+        for i in rows:
+            function(models[i], data, states[i])
+            get_state(models[i], data, states[i], kept)
+            for target, view in copies:
+                target[i] = view
+
+    def threads(self) -> None:
+        """As many MjData as torch has threads, and a pool for all but the calling one."""
+        wanted = torch.get_num_threads()
+        if len(self.data) != wanted:
+            self.close()
+            self.data = [self.mujoco.MjData(self.model) for _ in range(wanted)]
+            self.views = [{name: view(data) for name, view in self.quantities.items()} for data in self.data]
+            self.pool = ThreadPoolExecutor(wanted - 1, thread_name_prefix="mujoco") if wanted > 1 else None
+
+    def close(self) -> None:
+        if self.pool:
+            self.pool.shutdown()
+        self.pool, self.data, self.views = None, [], []

@@ -1,5 +1,6 @@
 """What the tasks of a robot differ in, and what is paid for it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -8,13 +9,13 @@ import torch
 from torch import Tensor
 
 from metarl_exp.tasks.base import uniform
-from metarl_exp.validation import require_number, require_range
+from metarl_exp.validation import require_choice, require_number, require_range
 
 
 class Motion(NamedTuple):
     """How the robots move."""
 
-    place: np.ndarray  # [B, 2] on the ground, m
+    place: np.ndarray  # [B, 2] where they are, m: x and y, or x and z of a robot in the plane
     speed: np.ndarray  # [B] along x, m/s
 
 
@@ -27,8 +28,8 @@ class Goal(Protocol):
         """Draw tasks: [N, task parameters], float64."""
         ...
 
-    def published(self, num_tasks: int) -> Tensor:
-        """The first test tasks of the MAML paper, where it has such tasks: [N, task parameters]."""
+    def published(self, num_tasks: int) -> Tensor | None:
+        """The first test tasks of the MAML paper, [N, task parameters]; None if it has no such tasks."""
         ...
 
     def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
@@ -37,6 +38,10 @@ class Goal(Protocol):
 
     def models(self, model: Any, tasks: Tensor) -> list[Any]:
         """The MjModel of each task, [N]."""
+        ...
+
+    def place(self, task: np.ndarray) -> np.ndarray | None:
+        """Where on the ground one task wants the robot to be: (x, y), or None for anywhere."""
         ...
 
 
@@ -62,6 +67,9 @@ class Direction:
     def models(self, model: Any, tasks: Tensor) -> list[Any]:
         return [model] * len(tasks)
 
+    def place(self, task: np.ndarray) -> None:
+        """Anywhere."""
+
 
 def _sign(draw: Tensor) -> Tensor:
     """−1 in the lower half of [0, 1), +1 in the upper."""
@@ -73,7 +81,7 @@ class Velocity:
 
     parameter_names: tuple[str, ...] = ("velocity",)
 
-    def __init__(self, velocity: Sequence[float], bonus: float = 0.0) -> None:
+    def __init__(self, velocity: Sequence[float], bonus: float) -> None:
         require_range("tasks.velocity", velocity)
         require_number("tasks.bonus", bonus)
         self.low, self.high = map(float, velocity)
@@ -91,3 +99,40 @@ class Velocity:
 
     def models(self, model: Any, tasks: Tensor) -> list[Any]:
         return [model] * len(tasks)
+
+    def place(self, task: np.ndarray) -> None:
+        """Anywhere."""
+
+
+class Position:
+    """Go to a place on the ground and stay there; the reward is bonus − the L1 distance to it.
+
+    `region` is where goals are uniform: the `square` [−extent, extent]², or the `disc` of radius `extent`, m.
+    """
+
+    parameter_names: tuple[str, ...] = ("goal_x", "goal_y")
+
+    def __init__(self, region: str, extent: float, bonus: float) -> None:
+        require_choice("tasks.region", region, ["square", "disc"])
+        require_number("tasks.extent", extent, above=0)
+        require_number("tasks.bonus", bonus)
+        self.region, self.extent, self.bonus = region, extent, bonus
+
+    def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
+        draws = uniform((num_tasks, 2), 0.0, 1.0, generator)
+        if self.region == "square":
+            return self.extent * (2 * draws - 1)
+        radius, angle = self.extent * draws[:, 0].sqrt(), 2 * math.pi * draws[:, 1]
+        return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+
+    def published(self, num_tasks: int) -> None:
+        """There is no number that a list of goals would belong to."""
+
+    def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
+        return self.bonus - np.abs(motion.place - task).sum(-1)
+
+    def models(self, model: Any, tasks: Tensor) -> list[Any]:
+        return [model] * len(tasks)
+
+    def place(self, task: np.ndarray) -> np.ndarray:
+        return task

@@ -4,10 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl_exp.tasks.mujoco import drawing
 from metarl_exp.tasks.mujoco.goals import Goal
 from metarl_exp.tasks.mujoco.robots import Machine
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_integer
+
+CLOCK = 1.0  # s, when an episode starts: MuJoCo sets a clock back to 0, which shows at the first step too
 
 
 class Locomotion:
@@ -33,7 +36,8 @@ class Locomotion:
 
     def test_tasks(self, num_tasks: int, generator: torch.Generator) -> Tensor:
         """The published tasks in the physics that they were published for, else drawn."""
-        return self.goal.published(num_tasks) if self.physics == "rllab" else self.sample(num_tasks, generator)
+        published = self.goal.published(num_tasks) if self.physics == "rllab" else None
+        return self.sample(num_tasks, generator) if published is None else published
 
     def make_env(
         self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
@@ -47,7 +51,8 @@ class Locomotion:
 class LocomotionEnv:
     """N × M robots of one machine; a policy's action in [−1, 1] is stretched onto the range of the controls.
 
-    An episode that ended is not stepped any more.
+    An episode that ended is not stepped any more. Raises ArithmeticError if a simulation becomes unstable, where MuJoCo
+    alone would put the robot back to its first pose and go on.
     """
 
     def __init__(
@@ -67,7 +72,8 @@ class LocomotionEnv:
         self.episodes = machine.engine.episodes(models)
 
     def reset(self) -> Tensor:
-        self.episodes.state[:] = 0
+        self.episodes.state[:], self.time = 0, CLOCK
+        self.episodes.time[:] = CLOCK
         self.episodes.qpos[:], self.episodes.qvel[:] = self.start
         self.machine.engine.reset(self.episodes)
         self.motion = self.machine.robot.motion(self.episodes, None, self.machine.seconds)
@@ -78,17 +84,43 @@ class LocomotionEnv:
         robot, episodes = self.machine.robot, self.episodes
         control = action.reshape(len(self.task), -1).cpu().double().numpy().clip(-1, 1)
         control = self.machine.control_centre + self.machine.control_scale * control
-        self.machine.engine.step(episodes, control, None if self.alive.all() else np.flatnonzero(self.alive))
+        if self.alive.any():
+            self.machine.engine.step(episodes, control, None if self.alive.all() else np.flatnonzero(self.alive))
+        self.time += self.machine.seconds
+        self.refuse_unstable()
         self.motion = robot.motion(episodes, self.motion, self.machine.seconds)
-        forward = robot.forward_weight * self.goal.reward(self.motion, self.task)
-        cost = robot.control_weight * np.square(control).sum(-1)
-        terminal = np.zeros_like(self.alive)
+        healthy = robot.healthy(episodes)
+        reward = robot.reward(episodes, self.goal.reward(self.motion, self.task), control, healthy)
+        self.alive &= healthy
         return Step(
             self.batch(robot.observe(episodes)).float(),
-            self.batch(forward - cost).float(),
-            self.batch(terminal),
-            self.batch(np.zeros_like(terminal)),
+            self.batch(reward).float(),
+            self.batch(~healthy),
+            self.batch(np.zeros_like(healthy)),
         )
+
+    def refuse_unstable(self) -> None:
+        """Raise ArithmeticError if an episode's clock is behind: MuJoCo has set it back, and the robot with it."""
+        behind = self.alive & (self.episodes.time < self.time - self.machine.seconds / 2)
+        if behind.any():
+            index = int(behind.argmax())
+            raise ArithmeticError(
+                f"the simulation of {self.machine.robot.asset} became unstable {self.time - CLOCK:g} s into episode "
+                f"{divmod(index, self.shape[1])} (task, trajectory) of task {self.task[index].tolist()}"
+            )
+
+    def frame(self, task: int, trajectory: int) -> np.ndarray:
+        """The robot from the side; from above, with its goal, where the goal is a place: [320, 480, 3], uint8."""
+        index = task * self.shape[1] + trajectory
+        mujoco, model = self.machine.mujoco, self.episodes.models[index]
+        data = mujoco.MjData(model)
+        data.qpos[:] = self.episodes.qpos[index]
+        mujoco.mj_kinematics(model, data)
+        mark = self.goal.place(self.task[index])
+        if mark is None:
+            x, y, _ = data.xpos[1]
+            return drawing.picture(model, data, np.array([x, y, 0.6]), metres=4.0, elevation=10.0, mark=None)
+        return drawing.picture(model, data, np.zeros(3), metres=10.0, elevation=60.0, mark=mark)
 
     def batch(self, x: np.ndarray) -> Tensor:
         """[B, …] → [N, M, …] on the device."""

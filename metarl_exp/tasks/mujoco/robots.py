@@ -6,7 +6,7 @@ of the centre of mass instead of a position's difference, and an observation tha
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from metarl_exp.tasks.base import uniform
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.mujoco import models
-from metarl_exp.tasks.mujoco.engines import Engine, Episodes, Rollouts
+from metarl_exp.tasks.mujoco.engines import Engine, Episodes, Rollouts, Threads
 from metarl_exp.tasks.mujoco.goals import Motion
 from metarl_exp.validation import require_choice
 
@@ -41,7 +41,8 @@ def normal_noise(scale: float) -> Noise:
 class Robot:
     """A robot in one physics setting; functions are over B episodes.
 
-    reward = (forward_weight · forward + survival) − (control_weight · |control|² + contact cost)
+    reward = (forward_weight · forward + alive_bonus + healthy_bonus · healthy) − (control_weight · |control|² + contact
+    cost), where `forward` is what the task's goal pays.
     """
 
     asset: str
@@ -53,12 +54,23 @@ class Robot:
     motion: Callable[[Episodes, Motion | None, float], Motion]  # of now, what it was before, seconds between
     control_weight: float
     forward_weight: float = 1.0
-    healthy: Callable[[Episodes], np.ndarray] | None = None  # → [B]: the others' episodes end; None: none does
+    contact_cost: Callable[[Episodes], np.ndarray] = lambda e: np.zeros(len(e.state))  # → [B]
+    healthy: Callable[[Episodes], np.ndarray] = lambda e: np.ones(len(e.state), dtype=bool)  # → [B], or it ends
+    alive_bonus: float = 0.0  # for every step
+    healthy_bonus: float = 0.0  # for a step after which the robot is healthy
+    edit: Callable[[Any], None] = lambda model: None  # what differs from the file
+    first_pose: Callable[[Any], np.ndarray] = lambda model: model.qpos0  # → [nq]
 
     def start(self, model: Any, episodes: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         """First qpos and qvel, [episodes, nq] and [episodes, nv]."""
-        qpos = self.position_noise(episodes, model.nq, generator).numpy()
-        return model.qpos0 + qpos, self.velocity_noise(episodes, model.nv, generator).numpy()
+        noise = self.position_noise(episodes, model.nq, generator).numpy()
+        return self.first_pose(model) + noise, self.velocity_noise(episodes, model.nv, generator).numpy()
+
+    def reward(self, episodes: Episodes, forward: np.ndarray, control: np.ndarray, healthy: np.ndarray) -> np.ndarray:
+        """[B], as above, of goals' payments `forward` [B] and control [B, nu]."""
+        bonus = self.alive_bonus + self.healthy_bonus * healthy
+        cost = self.control_weight * np.square(control).sum(-1) + self.contact_cost(episodes)
+        return self.forward_weight * forward + bonus - cost
 
 
 class Machine:
@@ -69,23 +81,86 @@ class Machine:
         mujoco = require_extra("mujoco", "mujoco", f"tasks={name}_…")
         require_extra("mujoco.rollout", "mujoco", f"tasks={name}_…")
         self.physics, self.robot = physics, settings[physics]
-        self.model = models.load(mujoco, self.robot.asset)
+        self.mujoco, self.model = mujoco, models.load(mujoco, self.robot.asset)
+        self.robot.edit(self.model)
         self.engine = self.robot.engine(mujoco, self.model, self.robot.frame_skip)
         self.seconds = self.model.opt.timestep * self.robot.frame_skip  # between two actions
         low, high = self.model.actuator_ctrlrange.T
         self.control_centre, self.control_scale = (low + high) / 2, (high - low) / 2
 
 
+def displaced(place: np.ndarray, before: Motion | None, seconds: float) -> Motion:
+    """The speed as the difference of two places [B, 2], as Gymnasium has it; zero at the start."""
+    place = np.array(place)
+    speed = np.zeros(len(place)) if before is None else (place[:, 0] - before.place[:, 0]) / seconds
+    return Motion(place, speed)
+
+
 def place_of_root(episodes: Episodes, before: Motion | None, seconds: float) -> Motion:
-    """A planar robot's root, its speed as the difference of two positions."""
-    x = episodes.qpos[:, 0]
-    speed = np.zeros_like(x) if before is None else (x - before.place[:, 0]) / seconds
-    return Motion(np.stack([x, np.zeros_like(x)], axis=1), speed)
+    """A planar robot's root: x and z."""
+    return displaced(episodes.qpos[:, :2], before, seconds)
+
+
+def place_of_torso(episodes: Episodes, before: Motion | None, seconds: float) -> Motion:
+    """The torso of a robot in space."""
+    return displaced(episodes["torso"][:, :2], before, seconds)
 
 
 def centre_of_mass(episodes: Episodes, before: Motion | None, seconds: float) -> Motion:
     """The whole robot's centre of mass and its velocity."""
-    return Motion(episodes["mass_centre"][:, :2], episodes["mass_velocity"][:, 0])
+    return Motion(np.array(episodes["mass_centre"][:, :2]), np.array(episodes["mass_velocity"][:, 0]))
+
+
+def mean_of_bodies(episodes: Episodes, before: Motion | None, seconds: float) -> Motion:
+    """The centre of mass as the mean of the bodies' centres."""
+    mass = episodes.models[0].body_mass
+    return displaced((np.einsum("b,ebj->ej", mass, episodes["bodies"]) / mass.sum())[:, :2], before, seconds)
+
+
+def joined(*parts: np.ndarray) -> np.ndarray:
+    """Arrays [B, …] side by side, [B, S]."""
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def clipped_forces(episodes: Episodes) -> np.ndarray:
+    """Contact forces and torques on every body (the world too), at most 1 each: [B, bodies, 6]."""
+    return np.clip(episodes["contact_forces"], -1, 1)
+
+
+def upright_ant(episodes: Episodes) -> np.ndarray:
+    """Height in [0.2, 1], and everything finite."""
+    height = episodes.qpos[:, 2]
+    finite = np.isfinite(episodes.qpos).all(-1) & np.isfinite(episodes.qvel).all(-1)
+    return finite & (height >= 0.2) & (height <= 1.0)
+
+
+def contact_cost_of_ant(episodes: Episodes) -> np.ndarray:
+    """5e-4 · |clipped contact forces|²; the same in both settings."""
+    return 5e-4 * np.square(clipped_forces(episodes)).reshape(len(episodes.state), -1).sum(-1)
+
+
+def ant_of_rllab(model: Any) -> None:
+    """What rllab's file says otherwise: twice the time step, softer contacts."""
+    model.opt.timestep = 0.02
+    model.geom_solref[:] = 0.02, 1
+    model.geom_solimp[:, :3] = 0.8, 0.8, 0.01
+
+
+def observe_walker(episodes: Episodes) -> np.ndarray:
+    return joined(episodes.qpos[:, 1:], np.clip(episodes.qvel, -10, 10))
+
+
+def upright_walker(episodes: Episodes) -> np.ndarray:
+    """Height in (0.8, 2), pitch in (−1, 1)."""
+    height, pitch = episodes.qpos[:, 1], episodes.qpos[:, 2]
+    return (height > 0.8) & (height < 2) & (np.abs(pitch) < 1)
+
+
+def upright_hopper(episodes: Episodes) -> np.ndarray:
+    """Height above 0.7, pitch in (−0.2, 0.2), and no joint or velocity beyond 100."""
+    height, pitch = episodes.qpos[:, 1], episodes.qpos[:, 2]
+    moderate = (np.abs(episodes.qpos[:, 2:]) < 100).all(-1) & (np.abs(episodes.qvel) < 100).all(-1)
+    return moderate & (height > 0.7) & (np.abs(pitch) < 0.2)
 
 
 HALF_CHEETAH = {
@@ -95,7 +170,7 @@ HALF_CHEETAH = {
         engine=Rollouts,
         position_noise=uniform_noise(0.1),
         velocity_noise=normal_noise(0.1),
-        observe=lambda e: np.concatenate([e.qpos[:, 1:], e.qvel], axis=1),
+        observe=lambda e: joined(e.qpos[:, 1:], e.qvel),
         motion=place_of_root,
         control_weight=0.1,
     ),
@@ -105,8 +180,106 @@ HALF_CHEETAH = {
         engine=partial(Rollouts, derive=models.PlanarTree),
         position_noise=normal_noise(0.01),
         velocity_noise=normal_noise(0.1),
-        observe=lambda e: np.concatenate([e.qpos[:, 1:], e.qvel, e["mass_centre"]], axis=1),
+        observe=lambda e: joined(e.qpos[:, 1:], e.qvel, e["mass_centre"]),
         motion=centre_of_mass,
         control_weight=0.05,
     ),
+}
+
+ANT = {
+    "gymnasium": Robot(
+        asset="ant.xml",
+        frame_skip=5,
+        engine=partial(
+            Threads,
+            quantities={"torso": lambda d: d.xpos[1], "contact_forces": lambda d: d.cfrc_ext},
+            at_reset=["mj_forward"],
+            after_step=["mj_rnePostConstraint"],
+        ),
+        position_noise=uniform_noise(0.1),
+        velocity_noise=normal_noise(0.1),
+        observe=lambda e: joined(e.qpos[:, 2:], e.qvel, clipped_forces(e)[:, 1:]),
+        motion=place_of_torso,
+        control_weight=0.5,
+        contact_cost=contact_cost_of_ant,
+        healthy=upright_ant,
+        healthy_bonus=1.0,
+    ),
+    "rllab": Robot(
+        asset="ant.xml",
+        frame_skip=1,
+        engine=partial(
+            Threads,
+            quantities={
+                "contact_forces": lambda d: d.cfrc_ext,
+                "rotation": lambda d: d.xmat[1],
+                "mass_centre": lambda d: d.subtree_com[1],
+                "mass_velocity": lambda d: d.subtree_linvel[1],
+            },
+            at_reset=["mj_forward", "mj_rnePostConstraint", "mj_subtreeVel"],
+            after_step=["mj_forward", "mj_rnePostConstraint", "mj_subtreeVel"],
+        ),
+        position_noise=normal_noise(0.01),
+        velocity_noise=normal_noise(0.1),
+        observe=lambda e: joined(e.qpos, e.qvel, clipped_forces(e), e["rotation"], e["mass_centre"]),
+        motion=centre_of_mass,
+        control_weight=0.005,
+        contact_cost=contact_cost_of_ant,
+        healthy=upright_ant,
+        alive_bonus=0.05,
+        edit=ant_of_rllab,
+        first_pose=lambda model: model.numeric("init_qpos").data,
+    ),
+}
+
+# To go to a place, one has to know where one is: Ant-v5 with `exclude_current_positions_from_observation=False`.
+ANT_WITH_PLACE = ANT | {
+    "gymnasium": replace(ANT["gymnasium"], observe=lambda e: joined(e.qpos, e.qvel, clipped_forces(e)[:, 1:]))
+}
+
+WALKER2D = {
+    "gymnasium": Robot(
+        asset="walker2d_v5.xml",
+        frame_skip=4,
+        engine=Rollouts,
+        position_noise=uniform_noise(0.005),
+        velocity_noise=uniform_noise(0.005),
+        observe=observe_walker,
+        motion=place_of_root,
+        control_weight=0.001,
+        healthy=upright_walker,
+        healthy_bonus=1.0,
+    )
+}
+
+HOPPER = {"gymnasium": replace(WALKER2D["gymnasium"], asset="hopper.xml", healthy=upright_hopper)}
+
+HUMANOID = {
+    "gymnasium": Robot(
+        asset="humanoid.xml",
+        frame_skip=5,
+        engine=partial(
+            Threads,
+            quantities={
+                "bodies": lambda d: d.xipos,
+                "inertia": lambda d: d.cinert[1:],
+                "velocity": lambda d: d.cvel[1:],
+                "actuator_forces": lambda d: d.qfrc_actuator[6:],
+                "contact_forces": lambda d: d.cfrc_ext,
+            },
+            at_reset=["mj_forward"],
+            after_step=["mj_rnePostConstraint"],
+        ),
+        position_noise=uniform_noise(0.01),
+        velocity_noise=uniform_noise(0.01),
+        observe=lambda e: joined(
+            e.qpos[:, 2:], e.qvel, e["inertia"], e["velocity"], e["actuator_forces"], e["contact_forces"][:, 1:]
+        ),
+        motion=mean_of_bodies,
+        control_weight=0.1,
+        forward_weight=1.25,
+        contact_cost=lambda e: np.minimum(5e-7 * np.square(e["contact_forces"]).reshape(len(e.state), -1).sum(-1), 10),
+        healthy=lambda e: (e.qpos[:, 2] > 1) & (e.qpos[:, 2] < 2),
+        healthy_bonus=5.0,
+    )
 }
