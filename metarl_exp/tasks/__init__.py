@@ -12,7 +12,18 @@ from metarl_exp.tasks.gymnasium_tasks import GymnasiumTasks
 from metarl_exp.tasks.live import LiveEnv
 from metarl_exp.tasks.metaworld_tasks import MetaWorld
 from metarl_exp.tasks.navigation_2d import Navigation2D
+from metarl_exp.tasks.tabular_mdp import TabularMDP
 
 register_all()
 
-__all__ = ["Bandit", "CartPole", "GymnasiumTasks", "LiveEnv", "MetaWorld", "Navigation2D", "TaskDistribution", "TaskEnv"]
+__all__ = [
+    "Bandit",
+    "CartPole",
+    "GymnasiumTasks",
+    "LiveEnv",
+    "MetaWorld",
+    "Navigation2D",
+    "TabularMDP",
+    "TaskDistribution",
+    "TaskEnv",
+]
