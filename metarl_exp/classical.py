@@ -1,0 +1,277 @@
+"""Play classical agents in a distribution's own environments, and put the outcome beside a published table.
+
+    metarl-classical STUDY.yaml [--rows NAME …] [--again]      also python -m metarl_exp.classical
+
+A study is a table. Its file has exactly these keys:
+
+    title: what the table is
+    instances: tasks that every cell is a mean over
+    seed: of the tasks and of all luck
+    published: {file: path from the study's folder, paper: …, table: …}     as they stand in that file
+    environment: {_target_: a task distribution, its arguments …}
+    rows:
+      - name: …
+        environment: {arguments that differ in this row …}
+        episodes: that an agent plays one after the other in each task
+        published: the environment's name in the published file, or null
+    columns:
+      - name: …
+        agent: {_target_: an agent, its arguments …}
+        grid: {argument: [values], …}     or {}; every combination is played
+        published: the method's name in the published file, or null
+
+All columns of a row play the same tasks with the same luck. Of a grid the best mean over these instances is taken,
+which is what the published tables did; every choice is played again on as many new tasks, which shows what that
+flatters.
+Beside the study, results go into a file `.json` and a table `.md`. Rows that are there already, with the same
+settings, are kept, so the same command continues what was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from metarl_exp import allocator, comparison, provenance
+from metarl_exp.agents import play
+from metarl_exp.build import component
+from metarl_exp.comparison import PublishedTable
+from metarl_exp.identity import identity
+from metarl_exp.streams import streams
+from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.validation import nearest, require_choice, require_integer
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of the environment."""
+
+    name: str
+    environment: dict[str, Any]
+    episodes: int
+    published: str | None
+
+    def __post_init__(self) -> None:
+        require_integer(f"rows[{self.name}].episodes", self.episodes, low=1)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One agent, and the hyper-parameters to choose from."""
+
+    name: str
+    agent: dict[str, Any]
+    grid: dict[str, list[Any]]
+    published: str | None
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Every combination of the grid's values; one empty one for an empty grid."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study's file says; see the module's docstring."""
+
+    title: str
+    instances: int
+    seed: int
+    published: dict[str, str]
+    environment: dict[str, Any]
+    rows: list[Row]
+    columns: list[Column]
+
+    def __post_init__(self) -> None:
+        require_integer("instances", self.instances, low=2)
+        require_integer("seed", self.seed, low=0)
+        for kind, entries in (("rows", self.rows), ("columns", self.columns)):
+            names = [entry.name for entry in entries]
+            if len(set(names)) != len(names):
+                raise ValueError(f"{kind}: names must differ, got {', '.join(names)}")
+
+    def environment_of(self, row: Row) -> dict[str, Any]:
+        """The arguments of a row's environment, with its `_target_`."""
+        return self.environment | row.environment
+
+    def fingerprint(self, row: Row) -> str:
+        """Ten hex digits of all that can change a row's numbers."""
+        played = [{"name": c.name, "agent": c.agent, "grid": c.grid} for c in self.columns]
+        says = [self.instances, self.seed, self.environment_of(row), row.episodes, row.name, played]
+        return hashlib.sha256(json.dumps(says, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def read(path: Path) -> Study:
+    """The study of a file. Raises ValueError for a key that is unknown or missing, or a value out of range."""
+    node = yaml.safe_load(path.read_text())
+    study = dict(_checked(Study, node, "the study"))
+    for kind, entry in (("rows", Row), ("columns", Column)):
+        study[kind] = [entry(**_checked(entry, n, f"{kind}[{i}]")) for i, n in enumerate(study[kind])]
+    return Study(**study)
+
+
+def _checked(kind: type, node: Any, where: str) -> Mapping[str, Any]:
+    """The node, if its keys are exactly the fields of the dataclass `kind`."""
+    names = [field.name for field in fields(kind)]
+    if not isinstance(node, dict):
+        raise ValueError(f"{where}: must be a mapping with the keys {', '.join(names)}")
+    for key in node:
+        if key not in names:
+            raise ValueError(f"{where}: unknown key {key!r}{nearest(str(key), names)}; keys are {', '.join(names)}")
+    for name in names:
+        if name not in node:
+            raise ValueError(f"{where}: missing key {name!r}")
+    return node
+
+
+# ---- playing
+
+
+def play_row(study: Study, row: Row, advance: Callable[[], None]) -> dict[str, Any]:
+    """All cells of a row, and what they were played in."""
+    begun = time.monotonic()
+    environment: Any = study.environment_of(row)
+    distribution: TaskDistribution = component("environment", environment)
+    settings = {key: value for key, value in environment.items() if key != "_target_"}
+    cells = {column.name: play_cell(study, row, column, distribution, advance) for column in study.columns}
+    return {
+        "fingerprint": study.fingerprint(row),
+        "environment": identity(environment["_target_"], distribution, settings),
+        "cells": cells,
+        "provenance": {
+            **provenance.commit(),
+            "results_version": provenance.RESULTS_VERSION,
+            "torch": torch.__version__,
+            "seconds": round(time.monotonic() - begun, 1),
+        },
+    }
+
+
+def play_cell(
+    study: Study, row: Row, column: Column, distribution: TaskDistribution, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """Mean and standard error of the best setting, all settings' means, and the choice again on new tasks."""
+
+    def total(setting: dict[str, Any], which: str) -> Tensor:
+        draws = streams(study.seed, f"{row.name}/{which}/")
+        tasks = distribution.test_tasks(study.instances, draws.tasks)
+        agent: Any = column.agent | setting
+        reward = play(component("agent", agent), distribution, tasks, row.episodes, draws.actions, draws.environment)
+        advance()
+        return reward
+
+    settings = column.settings()
+    played = [total(setting, "tasks") for setting in settings]
+    means = [reward.mean().item() for reward in played]
+    best = means.index(max(means))
+    return _summary(played[best]) | {
+        "chosen": settings[best],
+        "means": [round(mean, 2) for mean in means],
+        "again": _summary(total(settings[best], "new tasks")),
+    }
+
+
+def _summary(reward: Tensor) -> dict[str, float]:
+    error = reward.std().item() / math.sqrt(len(reward))
+    return {"mean": round(reward.mean().item(), 4), "standard_error": round(error, 4)}
+
+
+# ---- the command
+
+
+def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = False) -> dict[str, Any]:
+    """Play the rows that are not there yet, writing both files after each; what the `.json` holds in the end.
+
+    `only` names the rows to play, all if empty; `again` plays those that are there too. Raises ValueError for a study
+    that says something wrong, before anything is played.
+    """
+    study = read(path)
+    source = study.published
+    published = PublishedTable(path.parent / source["file"], source["paper"], source["table"])
+    for row, column in itertools.product(study.rows, study.columns):
+        published(row.published, column.published)
+    for name in only:
+        require_choice("--rows", name, [row.name for row in study.rows])
+    stored = kept(study, path.with_suffix(".json"))
+    todo = [row for row in study.rows if (row.name in only or not only) and (again or row.name not in stored)]
+    plays = sum(len(column.settings()) + 1 for column in study.columns)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        for row in todo:
+            task = progress.add_task(row.name, total=plays)
+            stored[row.name] = play_row(study, row, lambda task=task: progress.advance(task))
+            console.print(f"{row.name}: {stored[row.name]['provenance']['seconds']:.0f} s")
+            replace(path.with_suffix(".json"), as_json(study, stored))
+            replace(path.with_suffix(".md"), as_markdown(study, stored, published))
+    return stored
+
+
+def kept(study: Study, file: Path) -> dict[str, Any]:
+    """The rows of an earlier run whose settings are still the study's."""
+    before = json.loads(file.read_text())["rows"] if file.is_file() else {}
+    return {
+        row.name: before[row.name]
+        for row in study.rows
+        if row.name in before and before[row.name]["fingerprint"] == study.fingerprint(row)
+    }
+
+
+def as_json(study: Study, stored: Mapping[str, Any]) -> str:
+    """One line a row, in the study's order."""
+    dumps = functools.partial(json.dumps, ensure_ascii=False)
+    lines = [f"{dumps(row.name)}: {dumps(stored[row.name])}" for row in study.rows if row.name in stored]
+    head = f'"instances": {study.instances}, "seed": {study.seed}, "rows": '
+    return "{" + head + "{\n" + ",\n".join(lines) + "\n}}\n"
+
+
+def as_markdown(study: Study, stored: Mapping[str, Any], published: PublishedTable) -> str:
+    """The table that people read."""
+    shown = comparison.tables(
+        {row.name: row.published for row in study.rows},
+        {column.name: column.published for column in study.columns},
+        {name: row["cells"] for name, row in stored.items()},
+        published,
+    )
+    return f"# {study.title}\n\nn = {study.instances} instances a cell, seed {study.seed}.\n\n{shown}\n"
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file whole, or not at all."""
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(file)
+
+
+def main() -> None:
+    """The command `metarl-classical`."""
+    parser = argparse.ArgumentParser(
+        "metarl-classical", description="Play classical agents and compare with a published table."
+    )
+    parser.add_argument("study", type=Path, help="such as experiments/duan2016/bandits.yaml")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="play these rows only")
+    parser.add_argument("--again", action="store_true", help="play rows that are there already, too")
+    arguments = parser.parse_args()
+    allocator.keep_freed_memory()
+    torch.set_num_threads(1)  # the tensors are small, and jobs share cores
+    try:
+        run(arguments.study, Console(), arguments.rows, arguments.again)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"metarl-classical: {error}") from None
+    print(f"written: {arguments.study.with_suffix('.json')} and .md")
+
+
+if __name__ == "__main__":
+    main()
