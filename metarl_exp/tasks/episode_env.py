@@ -1,6 +1,7 @@
 """One Gymnasium environment as a series of episodes, each of its own task and seed: what vector environments batch."""
 
 import copy
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
-from gymnasium.error import UnregisteredEnv
+from gymnasium.envs.registration import load_env_creator
 
 from metarl_exp.tasks.spaces import Interface
 from metarl_exp.tasks.variation import Path, Variation
@@ -108,6 +109,19 @@ class Recipe:
         parameters = ", ".join(f"{v.name}={x:.4g}" for v, x in zip(self.variations, episode.row, strict=True))
         return f"task {episode.task} ({parameters})"
 
+    def _require_arguments(self) -> None:
+        """Raise ValueError for an argument that the constructor does not have, naming the nearest one."""
+        constructor = gymnasium.spec(self.id.rpartition(":")[2]).entry_point
+        if isinstance(constructor, str):
+            constructor = load_env_creator(constructor)
+        allowed = [name for name in inspect.signature(constructor).parameters if name != "render_mode"]  # type: ignore
+        given = {f"tasks.kwargs.{name}": name for name in self.kwargs}
+        given |= {f"tasks.vary.{v.name}.argument": v.target for v in self.variations if v.place == "argument"}
+        for field, path in given.items():
+            name = path.partition(".")[0]
+            if name not in allowed:
+                raise ValueError(f"{field}={path!r}: {self.id} takes {', '.join(allowed)}{nearest(name, allowed)}")
+
     def probe(self, row: Row) -> Interface:
         """Make one environment, check that the task has its places there, and say what a policy has to know.
 
@@ -116,8 +130,11 @@ class Recipe:
         settings = self.settings(row)
         try:
             env = self.make(settings.argument)
-        except UnregisteredEnv as error:
+        except gymnasium.error.Error as error:
             raise ValueError(f"tasks.id={self.id!r}: {error}") from error
+        except TypeError:
+            self._require_arguments()
+            raise
         try:
             for v in self.variations:
                 field = f"tasks.vary.{v.name}.{v.place}"

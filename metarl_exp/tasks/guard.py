@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,10 +36,12 @@ def _alarm(limit: float | None) -> Iterator[None]:
     def ring(*_: Any) -> None:
         raise TimeoutError(f"no answer within {limit:g} s")
 
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit)
+    previous, began = signal.signal(signal.SIGALRM, ring), time.monotonic()
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, limit)  # s that a guard around this one has left; 0: there is none
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        if outer:  # not at once, or its alarm would ring here and be taken for this one's
+            signal.setitimer(signal.ITIMER_REAL, max(0.01, outer - (time.monotonic() - began)))

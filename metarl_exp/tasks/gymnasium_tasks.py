@@ -1,6 +1,5 @@
 """Any Gymnasium environment as a distribution of tasks, from configuration alone."""
 
-import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -63,7 +62,6 @@ class GymnasiumTasks:
         make = partial(EpisodeEnv, self.recipe, self.spec)
         in_workers = partial(InWorkers, make, self.recipe, workers, start_method)
         self.pools = Pools(in_workers if workers else partial(InProcess, make))
-        weakref.finalize(self, self.pools.close)  # when nobody closes: with the distribution, or with the interpreter
 
     def close(self) -> None:
         """Give back all environments and workers; the next `make_env` makes new ones."""

@@ -32,8 +32,8 @@ class Interface:
             self.low, self.high = (bound.astype(np.float64).reshape(-1) for bound in (action.low, action.high))
             bounded = np.isfinite(self.low) & np.isfinite(self.high)
             self.scale, self.offset = np.ones_like(self.low), np.zeros_like(self.low)
-            self.scale[bounded] = (self.high - self.low)[bounded] / 2
-            self.offset[bounded] = (self.high + self.low)[bounded] / 2
+            self.scale[bounded] = (self.high[bounded] - self.low[bounded]) / 2
+            self.offset[bounded] = (self.high[bounded] + self.low[bounded]) / 2
         else:
             raise ValueError(f"actions {action} are neither Discrete nor a Box of real numbers")
 

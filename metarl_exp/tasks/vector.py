@@ -1,5 +1,6 @@
 """Gymnasium's vector environments as a batch of N × M episodes; made once for a size, used again for other tasks."""
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -73,7 +74,10 @@ class Pools:
     def __init__(self, make: Callable[[int], Pool]) -> None:
         self.make = make
         self.kept: OrderedDict[int, Pool] = OrderedDict()
-        self.tenants: dict[int, Any] = {}  # who started the pool of a size last
+        # Who started the pool of a size last; weakly, so that pools end when nobody uses them any more.
+        self.tenants: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        # When nobody closes: with the last who uses them, or with the interpreter.
+        weakref.finalize(self, _close_all, self.kept)
 
     def of(self, size: int) -> Pool:
         if size not in self.kept:
@@ -88,8 +92,13 @@ class Pools:
         self.kept.pop(size).close()
 
     def close(self) -> None:
-        for size in list(self.kept):
-            self.discard(size)
+        self.tenants.clear()
+        _close_all(self.kept)
+
+
+def _close_all(pools: dict[int, Pool]) -> None:
+    while pools:
+        pools.popitem()[1].close()
 
 
 class VectorBatch:

@@ -28,7 +28,7 @@ class WorkerTraceback(Exception):
     """A traceback from another process, as the cause of the failure that it led to."""
 
     def __str__(self) -> str:
-        return f"\n{self.args[0]}"
+        return f"\n{self.args[0].rstrip()}"
 
 
 class InWorkers:
@@ -130,11 +130,13 @@ class InWorkers:
         try:
             yield
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            connection.wait([process.sentinel for process in self.vector.processes], GRACE)
-            dead = [i for i, process in enumerate(self.vector.processes) if process.exitcode is not None]
+            ended = connection.wait([process.sentinel for process in self.vector.processes], GRACE)
+            dead = [i for i, process in enumerate(self.vector.processes) if process.sentinel in ended]
             self._raise_failures([self._obituary(worker) for worker in dead])
+            raise
 
     def _obituary(self, worker: int) -> Failure:
+        self.vector.processes[worker].join(GRACE)
         code = self.vector.processes[worker].exitcode or 0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
         faults = self._faults_of(worker)
@@ -146,7 +148,8 @@ class InWorkers:
         failures = [failure for failure in found if failure is not None]
         if failures:
             others = f" ({len(failures) - 1} more workers failed)" if len(failures) > 1 else ""
-            raise EnvironmentFailure(failures[0].reason + others) from WorkerTraceback(failures[0].traceback)
+            cause = WorkerTraceback(failures[0].traceback) if failures[0].traceback else None
+            raise EnvironmentFailure(failures[0].reason + others) from cause
 
     def _held_by(self, worker: int) -> str:
         """A worker and its tasks, as failures name them."""

@@ -1,0 +1,142 @@
+"""Scripted Gymnasium environments: one whose every number is known, and one that goes wrong in the way it is told.
+
+Registered when this module is imported, so that `tests.environments:Scripted-v0` names one for a worker process too.
+"""
+
+import contextlib
+import os
+import sys
+import time
+
+import gymnasium
+import numpy as np
+
+
+class Inner:
+    """Something inside an environment that a task may change."""
+
+    def __init__(self):
+        self.masses = np.ones(3)
+
+
+class Scripted(gymnasium.Env):
+    """Observes (steps so far, sum of gain × action, a number drawn at the reset); the reward is the second.
+
+    Ends by itself after `ends` steps, by a limit of its own after `limit`, and reaches its goal at the second step.
+    It minds: a step before the reset or after the end, and a reset without a seed, are errors.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float32)
+    made = 0
+
+    def __init__(self, bias=0.0, ends=1000, limit=1000, size=3, render_mode=None, settings=None):
+        type(self).made += 1
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+        self.bias, self.ends, self.limit, self.gain, self.render_mode = bias, ends, limit, 1.0, render_mode
+        self.inner, self.settings, self.forgotten = Inner(), {"lanes": 3} | (settings or {}), 1.0
+        self.over = True
+
+    def reset(self, *, seed=None, options=None):
+        assert seed is not None
+        super().reset(seed=seed)
+        self.steps, self.total = 0, self.bias + (options or {}).get("start", 0.0)
+        self.drawn, self.over, self.forgotten = self.np_random.random(), False, 1.0
+        return self.observation(), {}
+
+    def step(self, action):
+        assert not self.over
+        self.steps += 1
+        self.total += self.gain * float(action[0])
+        terminal, truncated = self.steps == self.ends, self.steps == self.limit
+        self.over = terminal or truncated
+        return self.observation(), self.total, terminal, truncated, {"reached": self.steps == 2, "text": "ignored"}
+
+    def observation(self):
+        return np.array([self.steps, self.total, self.drawn])
+
+    def render(self):
+        return np.full((4, 6, 3), int(10 * self.total), dtype=np.uint8)
+
+
+class Doubled(gymnasium.RewardWrapper):
+    """Multiplies the reward by a factor of the task."""
+
+    factor = 2.0
+
+    def apply_task(self, parameters):
+        self.factor = parameters["factor"]
+
+    def reward(self, reward):
+        return self.factor * reward
+
+
+class Plus(gymnasium.RewardWrapper):
+    """Adds to the reward; knows nothing of tasks."""
+
+    def __init__(self, env, bonus):
+        super().__init__(env)
+        self.bonus = bonus
+
+    def reward(self, reward):
+        return reward + self.bonus
+
+
+class Faulty(gymnasium.Env):
+    """Does a deed at its third step after a few good episodes, in tasks whose `mass` is above one."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, deed, good_episodes=0):
+        self.deed, self.good_episodes, self.mass, self.episodes = deed, good_episodes, 1.0, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.episodes = 0, self.episodes + 1
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        answer = [np.full(2, self.steps / 10, np.float32), 1.0, False, False, {}]
+        if self.steps == 3 and self.mass > 1 and self.episodes > self.good_episodes:
+            getattr(self, self.deed)(answer)
+        return tuple(answer)
+
+    def raises(self, answer):
+        raise Unpicklable("broken", lambda: None)
+
+    def exits(self, answer):
+        sys.exit(3)
+
+    def dies(self, answer):
+        os._exit(7)
+
+    def crashes(self, answer):
+        import faulthandler
+
+        faulthandler._sigsegv()
+
+    def hangs(self, answer):
+        time.sleep(1000)
+
+    def hangs_on(self, answer):
+        while True:
+            with contextlib.suppress(Exception):
+                time.sleep(1000)
+
+    def observes_nothing(self, answer):
+        answer[0] = answer[0] * np.nan
+
+    def pays_nothing(self, answer):
+        answer[1] = float("nan")
+
+
+class Unpicklable(Exception):
+    """An exception that no pipe would take."""
+
+
+for name, entry_point in {"Scripted-v0": Scripted, "Faulty-v0": Faulty}.items():
+    if name not in gymnasium.registry:
+        gymnasium.register(name, entry_point=entry_point, max_episode_steps=2)

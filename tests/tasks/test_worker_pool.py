@@ -1,0 +1,217 @@
+"""Episodes in worker processes: the same numbers as in one process, and every way in which a worker may go wrong.
+
+Through the real sampler; `fork`, since it starts in no time. The other start methods are in tests/test_failure.py.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from metarl_exp.policy import CategoricalMLP
+from metarl_exp.sampler import Sampler
+from metarl_exp.tasks import GymnasiumTasks, worker_pool
+from metarl_exp.types import EnvironmentFailure
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def little_grace(monkeypatch):
+    monkeypatch.setattr(worker_pool, "GRACE", 0.5)
+
+
+def tasks_of(deed="raises", workers=2, start_method="fork", **kwargs):
+    vary = {"mass": {"attribute": "mass", "uniform": [0.5, 1.0]}}
+    kwargs["deed"] = deed
+    return GymnasiumTasks("tests.environments:Faulty-v0", 5, kwargs, vary, [], None, workers, start_method, None)
+
+
+def roll(tasks, masses=(0.5, 0.6, 2.0, 0.7), trajectories=2, limit=0.5):
+    policy = CategoricalMLP([4], "tanh", tasks.spec, torch.Generator().manual_seed(0))
+    theta = {name: p.detach().expand(len(masses), *p.shape) for name, p in policy.named_parameters()}
+    rows = torch.tensor(masses, dtype=torch.float64).unsqueeze(1)
+    generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+    return Sampler(policy, tasks, trajectories, CPU, limit)(theta, rows, *generators)
+
+
+def processes(tasks):
+    return [process for pool in tasks.pools.kept.values() for process in pool.vector.processes]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def eventually(condition):
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+# ---- the same numbers
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5, 50])
+def test_any_number_of_workers_gives_the_numbers_of_one_process(workers):
+    """Bit for bit: 7 × 2 episodes, no multiple of the workers, of different lengths, and again with new tasks."""
+
+    def sample(number):
+        vary = {
+            "ends": {"attribute": "ends", "integer": [1, 9]},
+            "gain": {"attribute": "gain", "uniform": [1, 2]},
+            "bias": {"argument": "bias", "uniform": [1, 2]},
+        }
+        tasks = GymnasiumTasks(
+            "tests.environments:Scripted-v0", 8, {}, vary, [], "reached", number, "fork", None
+        )  # fmt: skip
+        generator, answers = torch.Generator().manual_seed(0), []
+        for _ in range(2):
+            env = tasks.make_env(tasks.sample(7, generator), 2, generator, CPU)
+            answers.append(env.reset())
+            for t in range(8):
+                answers += env.step(torch.linspace(-1, 1, 14).reshape(7, 2, 1) + t / 10)
+        started = len(processes(tasks)) if number else 0
+        tasks.close()
+        return answers, started
+
+    (alone, _), (shared, started) = sample(0), sample(workers)
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+    assert started == {1: 1, 2: 2, 3: 3, 5: 5, 50: 14}[workers]
+
+
+def test_the_same_processes_serve_the_next_sampling():
+    tasks = tasks_of()
+    roll(tasks, (0.5, 0.6))
+    before = [process.pid for process in processes(tasks)]
+    roll(tasks, (0.7, 0.8))
+    assert [process.pid for process in processes(tasks)] == before
+    tasks.close()
+
+
+# ---- failures
+
+
+@pytest.mark.parametrize(
+    ("deed", "message", "line"),
+    [
+        ("raises", r"^step 2: task 2 \(mass=2\), trajectory 0: Unpicklable: \('broken'", "raise Unpicklable"),
+        ("exits", r"^step 2: task 2 \(mass=2\), trajectory 0: SystemExit: 3$", "sys.exit(3)"),
+        ("hangs", r"^step 2: task 2 \(mass=2\), trajectory 0: TimeoutError: no answer within", "time.sleep(1000)"),
+        ("hangs_on", r"^step 2: worker 1 with task 2 \(mass=2\), task 3 \(mass=0.7\): TimeoutError", "in hangs_on"),
+        ("crashes", r"^step 2: worker 1 with task 2 .* task 3 .* was ended by SIGSEGV$", "in crashes"),
+        ("dies", r"^step 2: worker 1 with task 2 .* task 3 .* exited with status 7$", None),
+        (
+            "observes_nothing",
+            r"^step 2: task 2 \(mass=2\), trajectory 0: observation is not finite: \[nan nan\]$",
+            None,
+        ),
+        ("pays_nothing", r"^step 2: task 2 \(mass=2\), trajectory 0: reward is not finite: nan$", None),
+    ],
+)
+def test_a_worker_that_goes_wrong_ends_the_sampling_in_time_saying_where(deed, message, line):
+    """Trap 16: the traceback is the environment's own, and nobody is left; the next sampling starts new workers."""
+    tasks = tasks_of(deed)
+    roll(tasks, (0.5, 0.5, 0.5, 0.5))
+    before, began = processes(tasks), time.monotonic()
+    with pytest.raises(EnvironmentFailure, match=message) as caught:
+        roll(tasks)
+    assert time.monotonic() - began < 5
+    assert line is None or line in str(caught.value.__cause__)
+    assert not any(process.is_alive() for process in before)
+    assert roll(tasks, (0.5, 0.5, 0.5, 0.5)).rewards.sum() == 40
+    tasks.close()
+
+
+def test_several_workers_that_hang_are_interrupted_together():
+    tasks, began = tasks_of("hangs"), time.monotonic()
+    with pytest.raises(EnvironmentFailure, match=r"^step 2: task 0 .* \(1 more workers failed\)$"):
+        roll(tasks, (2.0, 2.0))
+    assert time.monotonic() - began < 5
+
+
+def test_ctrl_c_ends_the_workers():
+    tasks = tasks_of("hangs")
+    roll(tasks, (0.5, 0.5, 0.5, 0.5))
+    before = processes(tasks)
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            roll(tasks, limit=None)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert not any(process.is_alive() for process in before)
+
+
+def test_a_worker_that_dies_between_two_samplings_is_reported():
+    tasks = tasks_of()
+    roll(tasks, (0.5, 0.5))
+    os.kill(processes(tasks)[1].pid, signal.SIGKILL)
+    with pytest.raises(EnvironmentFailure, match=r"^reset: worker 1 with task 1 \(mass=0.5\) was ended by SIGKILL$"):
+        roll(tasks, (0.5, 0.5))
+    tasks.close()
+
+
+# ---- nobody is left behind
+
+
+def test_closing_or_dropping_a_distribution_ends_its_workers():
+    for end in (GymnasiumTasks.close, lambda tasks: None):
+        tasks = tasks_of()
+        roll(tasks, (0.5, 0.5, 0.5))
+        running = processes(tasks)
+        assert all(process.is_alive() for process in running)
+        end(tasks)
+        del tasks
+        assert not any(process.is_alive() for process in running)
+
+
+def hold_workers(pipe, deed):
+    """What a process does that is then killed."""
+    tasks = tasks_of(deed)
+    roll(tasks, (0.5, 0.5, 0.5, 0.5))
+    pipe.send([process.pid for process in processes(tasks)])
+    roll(tasks, limit=None)
+
+
+@pytest.mark.parametrize("deed", ["hangs", "hangs_on"])
+def test_workers_die_with_a_parent_that_is_killed(deed):
+    """SIGKILL: it cannot tell them. Also in the middle of a step that never ends."""
+    context = multiprocessing.get_context("fork")
+    pipe, other = context.Pipe()
+    parent = context.Process(target=hold_workers, args=(other, deed))
+    parent.start()
+    pids = pipe.recv()
+    assert all(alive(pid) for pid in pids)
+    time.sleep(0.3)
+    parent.kill()
+    parent.join()
+    assert eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_workers_end_with_the_interpreter():
+    """Nobody closes; the program just ends, with status 0 and not a word."""
+    program = (
+        "import torch; from metarl_exp.tasks import GymnasiumTasks\n"
+        "tasks = GymnasiumTasks('tests.environments:Scripted-v0', 5, {}, {'gain': {'attribute': 'gain', 'uniform': "
+        "[1, 2]}}, [], None, 2, 'fork', None)\n"
+        "env = tasks.make_env(torch.ones(2, 1), 1, torch.Generator(), torch.device('cpu'))\n"
+        "env.reset()\n"
+        "print(*[process.pid for process in env.pool.vector.processes])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not any(alive(pid) for pid in ended.stdout.split())
