@@ -43,7 +43,7 @@ def evaluate(
         },
     }
     if isinstance(distribution, Solvable):
-        content["optimum"] = np.round(distribution.optimum(tasks).numpy(), 6).tolist()
+        content["optimal_returns"] = np.round(distribution.optimal_returns(tasks).numpy(), 6).tolist()
     return content, measured
 
 
@@ -74,13 +74,13 @@ def _over_tasks(values: np.ndarray) -> dict[str, Any]:
 
 def table(evaluation: dict[str, Any]) -> Table:
     """The evaluation as people read it."""
-    steps = evaluation["protocol"]["steps"]
     shown = Table(
         title=f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps", title_justify="left"
     )
-    shown.add_column("θ", no_wrap=True)
-    for k in range(steps + 1):
-        shown.add_column(_steps(k), justify="right", no_wrap=True)
+    name, *columns = _header(evaluation)
+    shown.add_column(name, no_wrap=True)
+    for column in columns:
+        shown.add_column(column, justify="right", no_wrap=True)
     for row in _rows(evaluation):
         shown.add_row(*row)
     shown.caption = OVER
@@ -98,10 +98,21 @@ def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
         rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
         if "success" in entry:
             rows.append([f"{name}: share of episodes that reach the goal", *_cells(entry["success"])])
-        if "optimum" in evaluation:
-            best = np.mean(evaluation["optimum"])
-            rows.append([f"{name}: share of the optimum", *(f"{mean / best:.3f}" for mean in entry["mean"])])
-    return rows
+        if "optimal_returns" in evaluation:
+            shares = np.array(entry["mean"]) / np.mean(evaluation["optimal_returns"])
+            rows.append([f"{name}: share of the optimum", *(f"{share:.3f}" for share in shares)])
+    shown = _shown(evaluation)
+    return [[row[0], *(row[1 + k] for k in shown)] for row in rows]
+
+
+def _header(evaluation: dict[str, Any]) -> list[str]:
+    return ["θ", *(_steps(k) for k in _shown(evaluation))]
+
+
+def _shown(evaluation: dict[str, Any]) -> list[int]:
+    """The numbers of steps that have a column: all if they are few, else 0, 1, 2, 4, 8 … and the last."""
+    last = evaluation["protocol"]["steps"]
+    return list(range(last + 1)) if last < 8 else [0, *(2**i for i in range(last.bit_length()) if 2**i < last), last]
 
 
 def _cells(entry: dict[str, Any]) -> list[str]:
@@ -114,8 +125,8 @@ def _cells(entry: dict[str, Any]) -> list[str]:
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The same table in Markdown, with what its intervals are over."""
-    steps = evaluation["protocol"]["steps"]
-    rows = [["θ", *map(_steps, range(steps + 1))], ["---", *["---:"] * (steps + 1)], *_rows(evaluation)]
+    header = _header(evaluation)
+    rows = [header, ["---", *["---:"] * (len(header) - 1)], *_rows(evaluation)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."
     return f"{table}\n\n{caption}"

@@ -42,6 +42,21 @@ def test_success_and_the_share_of_the_optimum_have_rows_of_their_own():
     success = torch.tensor([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]])
     entry = results.summarise(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]), 7, success)
     assert entry["success"]["mean"] == [0.5, 1.0]
-    lines = results.markdown({**CONTENT, "theta": {"best": entry}, "optimum": [4.0, 8.0, 12.0]}).splitlines()
+    lines = results.markdown({**CONTENT, "theta": {"best": entry}, "optimal_returns": [4.0, 8.0, 12.0]}).splitlines()
     assert lines[3].startswith("| best: share of episodes that reach the goal | 0.50 ± ")
     assert lines[4] == "| best: share of the optimum | 0.250 | 0.500 |"  # of the means: 2 and 4 over 8
+
+
+def test_many_steps_have_a_few_columns_and_always_the_last():
+    entry = results.summarise(torch.arange(40.0).view(2, 20), 7)
+    lines = results.markdown({**CONTENT, "protocol": {"steps": 19}, "theta": {"best": entry}}).splitlines()
+    assert lines[0] == "| θ | 0 steps | 1 step | 2 steps | 4 steps | 8 steps | 16 steps | 19 steps |"
+    assert [cell.split()[0] for cell in lines[2].split("|")[2:-1]] == [
+        "10.00",
+        "11.00",
+        "12.00",
+        "14.00",
+        "18.00",
+        "26.00",
+        "29.00",
+    ]

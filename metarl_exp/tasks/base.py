@@ -43,7 +43,7 @@ class Closeable(Protocol):
 class Solvable(Protocol):
     """What a distribution adds whose tasks can be solved exactly."""
 
-    def optimum(self, tasks: Tensor) -> Tensor:
+    def optimal_returns(self, tasks: Tensor) -> Tensor:
         """Largest expected undiscounted return of an episode of each task, by a policy that knows it: [N], float64."""
         ...
 
