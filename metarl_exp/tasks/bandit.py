@@ -4,12 +4,12 @@ An episode is `horizon` pulls, so a whole trial of n pulls is one episode of hor
 several shorter ones of the same task, as gradient steps between them need it.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.base import uniform
+from metarl_exp.tasks.base import Episode, uniform
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_choice, require_integer
 
@@ -76,6 +76,23 @@ class Bandit:
     def optimal_returns(self, tasks: Tensor) -> Tensor:
         """Expected return of an episode of the best arm: [N], float64."""
         return self.spec.horizon * tasks.amax(1)
+
+    def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:
+        """A bar for each arm's mean, the best one dark; a dot for each payment, the last one red; pulls so far."""
+        arms = range(len(task))
+        pulls = episode.actions[:step].bincount(minlength=len(task)).tolist()
+        axes.bar(arms, task, color=["C0" if arm == task.argmax() else "lightsteelblue" for arm in arms])
+        places = episode.actions[:step] + 0.6 * torch.linspace(-0.5, 0.5, len(episode.actions))[:step]
+        axes.plot(places, episode.rewards[:step], ".", color="0.3", markersize=5)
+        axes.plot(places[-1:], episode.rewards[:step][-1:], "o", color="C3", markersize=7)
+        for arm in arms:
+            below = axes.get_xaxis_transform()  # x in arms, y in heights of the axes
+            axes.text(arm, 0.03, f"×{pulls[arm]}", transform=below, ha="center", size=min(9, 90 / len(task)))
+        low, high = (
+            bound(torch.cat([task, episode.rewards, torch.zeros(1)])).item() for bound in (torch.min, torch.max)
+        )
+        room = 0.15 * (high - low)
+        axes.set(xlim=(-0.7, len(task) - 0.3), ylim=(low - room, high + room / 2), xticks=[], yticks=[])
 
 
 class BanditEnv:
