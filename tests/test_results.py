@@ -51,12 +51,5 @@ def test_many_steps_have_a_few_columns_and_always_the_last():
     entry = results.summarise(torch.arange(40.0).view(2, 20), 7)
     lines = results.markdown({**CONTENT, "protocol": {"steps": 19}, "theta": {"best": entry}}).splitlines()
     assert lines[0] == "| θ | 0 steps | 1 step | 2 steps | 4 steps | 8 steps | 16 steps | 19 steps |"
-    assert [cell.split()[0] for cell in lines[2].split("|")[2:-1]] == [
-        "10.00",
-        "11.00",
-        "12.00",
-        "14.00",
-        "18.00",
-        "26.00",
-        "29.00",
-    ]
+    means = [float(cell.split()[0]) for cell in lines[2].split("|")[2:-1]]
+    assert means == [10, 11, 12, 14, 18, 26, 29]
