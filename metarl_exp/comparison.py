@@ -102,8 +102,8 @@ def tables(
             "The same minus the published mean, in percent of it and in standard errors of the difference, for which a "
             "mean printed without a spread is taken to be as uncertain as ours.",
             table([name for name, method in columns.items() if method], _difference),
-            "The same agents on as many new instances. Hyper-parameters are those of the largest mean over the first ones, "
-            "as published.",
+            "The same agents on as many new instances; hyper-parameters are those of the largest mean over the first "
+            "ones, as published.",
             table(columns, _again),
         ]
     )
