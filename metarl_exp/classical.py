@@ -20,9 +20,11 @@ A study is a table. Its file has exactly these keys:
         grid: {argument: [values], …}     or {}; every combination is played
         published: the method's name in the published file, or null
 
-All columns of a row play the same tasks with the same luck. Of a grid the best mean over these instances is taken,
-which is what the published tables did; every choice is played again on as many new tasks, which shows what that
-flatters.
+All columns of a row play the same tasks with the same luck. Rows of one environment are read off one play, the
+longest: fewer episodes are its beginning, so an agent's play must not depend on how many are to follow. Of a grid the
+best mean over these instances is taken, which is what the published tables did; every choice is played again on as
+many new tasks, which shows what that flatters.
+
 Beside the study, results go into a file `.json` and a table `.md`. Rows that are there already, with the same
 settings, are kept, so the same command continues what was interrupted.
 """
@@ -108,10 +110,14 @@ class Study:
         """The arguments of a row's environment, with its `_target_`."""
         return self.environment | row.environment
 
+    def longest(self, row: Row) -> Row:
+        """The row of the same environment with the most episodes, of whose play this one is the beginning."""
+        return max((r for r in self.rows if r.environment == row.environment), key=lambda r: r.episodes)
+
     def fingerprint(self, row: Row) -> str:
         """Ten hex digits of all that can change a row's numbers."""
         played = [{"name": c.name, "agent": c.agent, "grid": c.grid} for c in self.columns]
-        says = [self.instances, self.seed, self.environment_of(row), row.episodes, row.name, played]
+        says = [self.instances, self.seed, self.environment_of(row), row.episodes, self.longest(row).name, played]
         return hashlib.sha256(json.dumps(says, sort_keys=True).encode()).hexdigest()[:10]
 
 
@@ -141,48 +147,60 @@ def _checked(kind: type, node: Any, where: str) -> Mapping[str, Any]:
 # ---- playing
 
 
-def play_row(study: Study, row: Row, advance: Callable[[], None]) -> dict[str, Any]:
-    """All cells of a row, and what they were played in."""
+def play_rows(study: Study, rows: Sequence[Row], advance: Callable[[], None]) -> dict[str, dict[str, Any]]:
+    """All cells of rows of one environment by the rows' names, and what they were played in."""
     begun = time.monotonic()
-    environment: Any = study.environment_of(row)
+    environment: Any = study.environment_of(rows[0])
     distribution: TaskDistribution = component("environment", environment)
     settings = {key: value for key, value in environment.items() if key != "_target_"}
-    cells = {column.name: play_cell(study, row, column, distribution, advance) for column in study.columns}
+    columns = {column.name: play_column(study, rows, column, distribution, advance) for column in study.columns}
     return {
-        "fingerprint": study.fingerprint(row),
-        "environment": identity(environment["_target_"], distribution, settings),
-        "cells": cells,
-        "provenance": {
-            **provenance.commit(),
-            "results_version": provenance.RESULTS_VERSION,
-            "torch": torch.__version__,
-            "seconds": round(time.monotonic() - begun, 1),
-        },
+        row.name: {
+            "fingerprint": study.fingerprint(row),
+            "environment": identity(environment["_target_"], distribution, settings),
+            "cells": {name: cells[row.name] for name, cells in columns.items()},
+            "provenance": {
+                **provenance.commit(),
+                "results_version": provenance.RESULTS_VERSION,
+                "torch": torch.__version__,
+                "seconds": round(time.monotonic() - begun, 1),
+            },
+        }
+        for row in rows
     }
 
 
-def play_cell(
-    study: Study, row: Row, column: Column, distribution: TaskDistribution, advance: Callable[[], None]
-) -> dict[str, Any]:
-    """Mean and standard error of the best setting, all settings' means, and the choice again on new tasks."""
+def play_column(
+    study: Study, rows: Sequence[Row], column: Column, distribution: TaskDistribution, advance: Callable[[], None]
+) -> dict[str, dict[str, Any]]:
+    """By the rows' names: mean and standard error of the best setting, all settings' means, the best on new tasks."""
+    longest, settings = study.longest(rows[0]), column.settings()
 
-    def total(setting: dict[str, Any], which: str) -> Tensor:
-        draws = streams(study.seed, f"{row.name}/{which}/")
+    @functools.cache
+    def returns(number: int, which: str) -> Tensor:
+        """Returns of the longest row, [I, episodes], with the setting of that number."""
+        draws = streams(study.seed, f"{longest.name}/{which}/")
         tasks = distribution.test_tasks(study.instances, draws.tasks)
-        agent: Any = column.agent | setting
-        reward = play(component("agent", agent), distribution, tasks, row.episodes, draws.actions, draws.environment)
+        agent: Any = column.agent | settings[number]
+        luck = draws.actions, draws.environment
+        played = play(component("agent", agent), distribution, tasks, longest.episodes, *luck)
         advance()
-        return reward
+        return played
 
-    settings = column.settings()
-    played = [total(setting, "tasks") for setting in settings]
-    means = [reward.mean().item() for reward in played]
-    best = means.index(max(means))
-    return _summary(played[best]) | {
-        "chosen": settings[best],
-        "means": [round(mean, 2) for mean in means],
-        "again": _summary(total(settings[best], "new tasks")),
-    }
+    def cell(row: Row) -> dict[str, Any]:
+        def total(number: int, which: str) -> Tensor:
+            return returns(number, which)[:, : row.episodes].sum(1)
+
+        played = [total(number, "tasks") for number in range(len(settings))]
+        means = [reward.mean().item() for reward in played]
+        best = means.index(max(means))
+        return _summary(played[best]) | {
+            "chosen": settings[best],
+            "means": [round(mean, 2) for mean in means],
+            "again": _summary(total(best, "new tasks")),
+        }
+
+    return {row.name: cell(row) for row in rows}
 
 
 def _summary(reward: Tensor) -> dict[str, float]:
@@ -210,10 +228,12 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
     todo = [row for row in study.rows if (row.name in only or not only) and (again or row.name not in stored)]
     plays = sum(len(column.settings()) + 1 for column in study.columns)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        for row in todo:
-            task = progress.add_task(row.name, total=plays)
-            stored[row.name] = play_row(study, row, lambda task=task: progress.advance(task))
-            console.print(f"{row.name}: {stored[row.name]['provenance']['seconds']:.0f} s")
+        for longest, together in itertools.groupby(todo, lambda row: study.longest(row).name):
+            task = progress.add_task(longest, total=plays)
+            played = play_rows(study, list(together), lambda task=task: progress.advance(task))
+            stored |= played
+            for name, row in played.items():
+                console.print(f"{name}: {row['provenance']['seconds']:.0f} s")
             replace(path.with_suffix(".json"), as_json(study, stored))
             replace(path.with_suffix(".md"), as_markdown(study, stored, published))
     return stored

@@ -41,14 +41,14 @@ def play(
     actions: torch.Generator,
     environment: torch.Generator,
 ) -> Tensor:
-    """Total reward [I], float64, of `episodes` episodes of `horizon` steps, in the environments that policies train on.
+    """Return of each of `episodes` episodes of `horizon` steps, [I, episodes], float64.
 
-    `actions` and `environment` generate the agent's and the environments' randomness. Raises ValueError if an episode
-    ends before its horizon, since an agent here has no notion of that.
+    The environments are those that policies train on; `actions` and `environment` generate the agent's and their
+    randomness. Raises ValueError if an episode ends before its horizon, since an agent here has no notion of that.
     """
-    horizon, total = distribution.spec.horizon, torch.zeros(len(tasks), dtype=torch.float64)
+    horizon, returns = distribution.spec.horizon, torch.zeros(len(tasks), episodes, dtype=torch.float64)
     agent.start(tasks, distribution, episodes, actions)
-    for _ in range(episodes):
+    for episode in range(episodes):
         env = distribution.make_env(tasks, 1, environment, torch.device("cpu"))
         observation = env.reset()[:, 0]
         for t in range(horizon):
@@ -58,6 +58,6 @@ def play(
             if not ended and (step.terminal | step.truncated).any():
                 raise ValueError(f"an episode ended at step {t} of {horizon}: agents play episodes of full length")
             agent.learn(observation, action, reward, following, ended)
-            total += reward
+            returns[:, episode] += reward
             observation = following
-    return total
+    return returns
