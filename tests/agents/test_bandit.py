@@ -203,7 +203,7 @@ def test_gittins_is_nearly_optimal_for_a_known_horizon_and_greedy_is_not():
 
 def test_random_is_uniform_and_the_oracle_takes_the_best():
     tasks = torch.tensor([[0.1, 0.7, 0.3, 0.5]]).double().expand(4000, 4)
-    random, best = (play(agent, bernoulli(4), tasks, 2, seeded(1), seeded(2)) for agent in (Random(), BestArm()))
+    random, best = (play(agent, bernoulli(4), tasks, 2, seeded(1), seeded(2)).sum(1) for agent in (Random(), BestArm()))
     assert abs(random.mean().item() - 20 * 0.4) < 4 * (20 * 0.25 / 4000) ** 0.5
     assert abs(best.mean().item() - 20 * 0.7) < 4 * (20 * 0.21 / 4000) ** 0.5
     agent = Random()

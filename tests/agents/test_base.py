@@ -57,12 +57,12 @@ class Recorder:
         self.steps += 1
 
 
-def test_an_agent_is_told_everything_and_the_total_is_what_was_paid():
+def test_an_agent_is_told_everything_and_returns_are_what_was_paid():
     agent, world, actions, environment = Recorder(), Scripted(), torch.Generator(), torch.Generator()
-    total = play(agent, world, TASKS, 2, actions, environment)
-    # Σ (task · t + t) over t = 0 … 5
-    assert total.tolist() == [30.0, 45.0, 60.0]
-    assert total.dtype == torch.float64
+    returns = play(agent, world, TASKS, 2, actions, environment)
+    # Σ (task · t + t) over t = 0, 1, 2, and over t = 3, 4, 5
+    assert returns.tolist() == [[6.0, 24.0], [9.0, 36.0], [12.0, 48.0]]
+    assert returns.dtype == torch.float64
     assert agent.started == (TASKS, world, 2, actions)
     assert world.made == [(1, environment, torch.device("cpu"))] * 2
     assert [seen for seen, *_ in agent.learned] == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
