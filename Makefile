@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+METAWORLD := .venv-metaworld
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check benchmark readme clean
+.PHONY: help run test test-slow test-metaworld check benchmark readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,6 +20,9 @@ test: check ## install, lint, check types, run the fast tests
 test-slow: $(INSTALLED) ## run the tests that train for minutes
 	$(BIN)/pytest -m slow
 
+test-metaworld: $(METAWORLD)/.installed ## run the tests of Meta-World, in an environment of its own
+	$(METAWORLD)/bin/pytest -m metaworld tests/metaworld
+
 check: $(INSTALLED) ## lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,9 +35,15 @@ readme: $(INSTALLED) ## put the stored results into the pages that show them
 	$(BIN)/python docs/render.py
 
 clean: ## remove the environment and caches, not the outputs
-	rm -rf $(VENV) .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(METAWORLD) .pytest_cache .ruff_cache build dist
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Meta-World pins another MuJoCo than the one that everything else is tested with.
+$(METAWORLD)/.installed: pyproject.toml constraints-metaworld.txt
+	$(PYTHON) -m venv $(METAWORLD)
+	$(METAWORLD)/bin/python -m pip install --quiet --constraint constraints-metaworld.txt --editable '.[metaworld]' pytest
 	touch $@
