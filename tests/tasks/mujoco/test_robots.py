@@ -65,7 +65,8 @@ def test_ahead_is_gymnasiums_environment_bit_for_bit(distributions, make, action
     env = make(distribution, nominal(distribution, name), 1)
     cold = isinstance(distribution.machine.engine, Rollouts)
     steps = assert_same(env, oracle_of(name, env), actions(env, 100, spread=0.5), forget=cold)
-    assert steps == 100 if name == "half_cheetah" else 10 < steps < 100  # the others fall
+    # The planar robots and the humanoid fall; when the ant does, if at all, is up to MuJoCo's version.
+    assert {"half_cheetah": steps == 100, "ant": steps > 10}.get(name, 10 < steps < 100)
 
 
 @pytest.mark.parametrize("name", BODIES)
