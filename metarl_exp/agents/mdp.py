@@ -3,7 +3,7 @@
 They differ in the MDP that they plan on: the expected one (`Greedy`, `EpsilonGreedy`), one or the best of several drawn
 from the posterior (`PSRL`, `OPSRL`), the best of a set that holds the truth with confidence (`UCRL2`), the expected one
 with a bonus for what was seldom tried (`BEB`), or the true one (`Optimal`). Where the papers leave a choice, it is that
-of the code whose numbers duan2016rl2 printed, TabulaRL [osband2016].
+of the code whose numbers duan2016rl2 printed, TabulaRL [osband2017posterior, code].
 """
 
 import math
@@ -79,7 +79,7 @@ class EpsilonGreedy(Greedy):
 
 
 class OPSRL(Greedy):
-    """The largest of the action values of `samples` MDPs drawn from the posterior.  [osband2016]"""
+    """The largest of the action values of `samples` MDPs drawn from the posterior.  [osband2017posterior, code]"""
 
     def __init__(self, samples: int, prior: Prior) -> None:
         require_integer("agent.samples", samples, low=1)
@@ -107,7 +107,7 @@ class UCRL2(Greedy):
     """The best MDP within a confidence region around the expected one.  [jaksch2010ucrl2, Fig. 1]
 
     With L = 4 log(2SA(k + 1) / δ) in episode k, from 1, and n ≥ 1 visits, mean rewards reach `scaling` √(L / n)
-    higher and next-state distributions √S times as far, in L1. [osband2016: the regions; scaling 1 is the theory's]
+    higher and next-state distributions √S times as far, in L1. [osband2017posterior, code]
     """
 
     def __init__(self, scaling: float, delta: float, prior: Prior) -> None:
@@ -133,7 +133,7 @@ class BEB(Greedy):
 
     The bonus for uncertain next states is β H / (1 + Dirichlet weights of the pair) for every step that is left after
     this one, with β = 2 H² `scaling` and H the horizon, where the paper adds β / (1 + weights) to every step's reward;
-    the one for uncertain rewards is 1 / (1 + their precision). [osband2016]
+    the one for uncertain rewards is 1 / (1 + their precision). [osband2017posterior, code]
     """
 
     def __init__(self, scaling: float, prior: Prior) -> None:
