@@ -1,6 +1,5 @@
 """The environments of a distribution, made after one recipe: in this process or in workers, used again and again."""
 
-import weakref
 from functools import partial
 
 import torch
@@ -26,7 +25,6 @@ class Fleet:
         make = partial(EpisodeEnv, recipe, spec)
         in_workers = partial(InWorkers, make, recipe, workers, start_method)
         self.pools = Pools(in_workers if workers else partial(InProcess, make))
-        weakref.finalize(self, self.pools.close)  # when nobody closes: with the distribution, or with the interpreter
 
     def batch(self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device) -> VectorBatch:
         """What `make_env` of a distribution gives."""

@@ -1,19 +1,18 @@
 """Any Gymnasium environment as a distribution of tasks, from configuration alone."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.episode_env import Episode, EpisodeEnv, Recipe
+from metarl_exp.tasks.episode_env import Recipe
 from metarl_exp.tasks.extras import require_extra
+from metarl_exp.tasks.fleet import Fleet
 from metarl_exp.tasks.variation import variation
-from metarl_exp.tasks.vector import InProcess, Pools, VectorBatch
-from metarl_exp.tasks.worker_pool import InWorkers
+from metarl_exp.tasks.vector import VectorBatch
 from metarl_exp.types import Spec
-from metarl_exp.validation import require_choice, require_integer
+from metarl_exp.validation import require_integer
 
 
 class GymnasiumTasks:
@@ -27,10 +26,8 @@ class GymnasiumTasks:
     `wrapper`, by its class, to whose `apply_task` the parameter goes. Distributions: `uniform` and `log_uniform`
     [low, high], `integer` [low, high] inclusive, `choice` of a list. wrappers: from the inside to the outside, dotted
     names, or `{wrapper: name, …arguments}`. success_key: entry of a step's info that says that the goal is reached;
-    null: none. workers: processes that share the episodes; 0: this one. start_method: of these, `fork`, `spawn` or
-    `forkserver`. requires: `{module: …, extra: …}` to import first, from the optional dependencies of that name; null.
-
-    Every episode has a seed of its own, so that numbers do not depend on the workers.
+    null: none. workers, start_method: as in `Fleet`. requires: `{module: …, extra: …}` to import first, from optional
+    dependencies; null.
     """
 
     version = 1
@@ -48,8 +45,6 @@ class GymnasiumTasks:
         requires: Mapping[str, str] | None,
     ) -> None:
         require_integer("tasks.horizon", horizon, low=1)
-        require_integer("tasks.workers", workers, low=0)
-        require_choice("tasks.start_method", start_method, ["fork", "spawn", "forkserver"])
         if not vary:
             raise ValueError(f"tasks.vary={vary!r}: must name at least one parameter in which tasks differ")
         if requires:
@@ -59,13 +54,11 @@ class GymnasiumTasks:
         self.recipe = Recipe(id, kwargs, wrappers, self.variations, success_key)
         interface = self.recipe.probe(tuple(self.sample(1, torch.Generator().manual_seed(0))[0].tolist()))
         self.spec = Spec(interface.observation_size, interface.action_size, interface.discrete, horizon)
-        make = partial(EpisodeEnv, self.recipe, self.spec)
-        in_workers = partial(InWorkers, make, self.recipe, workers, start_method)
-        self.pools = Pools(in_workers if workers else partial(InProcess, make))
+        self.fleet = Fleet(self.recipe, self.spec, workers, start_method)
 
     def close(self) -> None:
         """Give back all environments and workers; the next `make_env` makes new ones."""
-        self.pools.close()
+        self.fleet.close()
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
         return torch.stack([v.draw.sample(num_tasks, generator) for v in self.variations], dim=1)
@@ -76,10 +69,4 @@ class GymnasiumTasks:
     def make_env(
         self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
     ) -> VectorBatch:
-        shape = len(tasks), trajectories
-        seeds = torch.randint(2**31 - 1, shape, generator=generator).tolist()
-        rows = [tuple(row) for row in tasks.tolist()]
-        episodes = [
-            Episode(i, j, rows[i], seed) for i, its_seeds in enumerate(seeds) for j, seed in enumerate(its_seeds)
-        ]
-        return VectorBatch(self.pools, self.recipe, self.spec, episodes, shape, device)
+        return self.fleet.batch(tasks, trajectories, generator, device)

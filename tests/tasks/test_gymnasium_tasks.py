@@ -226,9 +226,9 @@ def test_environments_are_made_lazily_kept_for_two_sizes_and_given_back():
         start(tasks, rows(*[[1.0]] * size))
     assert Scripted.made == made + 1 + 5
     start(tasks, rows([1.0]))  # a third size pushes the one out that was used longest ago
-    assert sorted(tasks.pools.kept) == [1, 3]
+    assert sorted(tasks.fleet.pools.kept) == [1, 3]
     tasks.close()
-    assert not tasks.pools.kept
+    assert not tasks.fleet.pools.kept
     tasks.close()
     start(tasks, rows([1.0], [1.0]))
     assert Scripted.made == made + 1 + 5 + 1 + 2

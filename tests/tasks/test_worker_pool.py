@@ -44,7 +44,7 @@ def roll(tasks, masses=(0.5, 0.6, 2.0, 0.7), trajectories=2, limit=0.5):
 
 
 def processes(tasks):
-    return [process for pool in tasks.pools.kept.values() for process in pool.vector.processes]
+    return [process for pool in tasks.fleet.pools.kept.values() for process in pool.vector.processes]
 
 
 def alive(pid):
