@@ -286,11 +286,12 @@ def main() -> None:
     arguments = parser.parse_args()
     allocator.keep_freed_memory()
     torch.set_num_threads(1)  # the tensors are small, and jobs share cores
+    console = Console()
     try:
-        run(arguments.study, Console(), arguments.rows, arguments.again)
+        run(arguments.study, console, arguments.rows, arguments.again)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"metarl-classical: {error}") from None
-    print(f"written: {arguments.study.with_suffix('.json')} and .md")
+    console.print(f"written: {arguments.study.with_suffix('.json')} and .md", soft_wrap=True)
 
 
 if __name__ == "__main__":
