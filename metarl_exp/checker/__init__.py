@@ -27,12 +27,12 @@ FOUNDATIONS: tuple[Check, ...] = (
     declared.tasks_are_rows_of_the_generator,
     answers.answers_have_their_shapes,
     answers.numbers_are_finite,
+    independence.the_same_again_is_the_same,
 )
 CLAIMS: tuple[Check, ...] = (
     declared.train_and_test_tasks_are_apart,
     answers.every_action_is_taken,
     answers.a_time_limit_is_not_terminal,
-    independence.the_same_again_is_the_same,
     independence.randomness_comes_from_the_generator,
     independence.tasks_are_applied,
     independence.neighbours_do_not_matter,
