@@ -46,7 +46,7 @@ class InWorkers:
         makers = [partial(Share, make, self.share, os.getpid(), self._faults_of(i)) for i in shares]
         try:
             self.vector = AsyncVectorEnv(makers, context=start_method, autoreset_mode=AutoresetMode.DISABLED)
-        except (EOFError, OSError) as error:
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise EnvironmentFailure(
                 f"a worker died while it started (tasks.start_method={start_method}); what it printed says why"
             ) from error
@@ -116,7 +116,7 @@ class InWorkers:
             return Failure(reason, self._faults_of(worker).read_text())
         try:
             answer, _ = pipe.recv()
-        except (EOFError, OSError):
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             return self._obituary(worker)
         return answer[-1].get("failure") or Failure(f"{self._held_by(worker)} answered too late", "")
 
