@@ -24,8 +24,7 @@ ALLOWED = {
     "mujoco": {"tasks"},
     "higher": {"inner_optimizer"},
     "matplotlib": {"figures", "film"},
-    "imageio_ffmpeg": {"film"},
-    "yaml": {"classical"},
+    "yaml": {"classical", "comparison"},
 }
 
 
