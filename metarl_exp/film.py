@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def evenly(length: int, number: int) -> list[int]:
     return np.linspace(0, length, number).round().astype(int).tolist()
 
 
-def write_film(scenes: Sequence[Scene], heads: Sequence[str], steps: Sequence[int], path: Path, fps: int) -> Path:
+def write_film(scenes: Sequence[Scene], heads: Sequence[str], steps: Sequence[int], path: Path, fps: float) -> Path:
     """A film: a row for each scene, a column for each head; a GIF or, if the path ends so, an MP4."""
     with matplotlib.rc_context(FRAMED):
         shape = _shape(scenes)
@@ -197,7 +198,7 @@ def require_format(kind: str) -> None:
         require_extra("imageio_ffmpeg", "video", "format=mp4")
 
 
-def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
+def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: float) -> None:
     """Frames [H, W, 3] as a GIF that repeats; one palette for all, since another for each would flicker."""
     sample = np.concatenate(frames[:: max(1, len(frames) // 8)])
     palette = Image.fromarray(sample).quantize(COLOURS, Image.Quantize.MEDIANCUT)
@@ -209,23 +210,17 @@ def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _write_mp4(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
-    """Frames [H, W, 3] as H.264; the last one is held."""
+def _write_mp4(frames: Sequence[np.ndarray], path: Path, fps: float) -> None:
+    """Frames [H, W, 3], of even sides, as H.264; the last one is held."""
     partial = path.with_name(f"partial-{path.name}")
-    size = frames[0].shape[1::-1]
-    options = ["-threads", "1", "-fflags", "+bitexact", "-flags", "+bitexact"]
-    ffmpeg = require_extra("imageio_ffmpeg", "video", "format=mp4")
-    writer = ffmpeg.write_frames(
-        str(partial),
-        size,
-        fps=fps,
-        codec="libx264",
-        macro_block_size=2,
-        output_params=options,
-        ffmpeg_log_level="error",
-    )
-    writer.send(None)
-    for frame in [*frames, *[frames[-1]] * round(HOLD * fps)]:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    height, width, _ = frames[0].shape
+    ffmpeg = require_extra("imageio_ffmpeg", "video", "format=mp4").get_ffmpeg_exe()
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    wanted = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
+    same_bytes = ["-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
+    command = [ffmpeg, "-loglevel", "error", "-y", *given, *wanted, *same_bytes, str(partial)]
+    content = b"".join(frame.tobytes() for frame in [*frames, *[frames[-1]] * round(HOLD * fps)])
+    done = subprocess.run(command, input=content, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"ffmpeg could not write {path}: {done.stderr.decode(errors='replace').strip()}")
     os.replace(partial, path)

@@ -30,7 +30,7 @@ from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.tasks.base import Closeable, Depicted, Episode, TaskDistribution
 from metarl_exp.types import BatchedEnv, Filmable, Trajectories
-from metarl_exp.validation import require_choice, require_integer
+from metarl_exp.validation import require_choice, require_integer, require_number
 
 FILMS, STRIPS = ("gif", "mp4"), ("png", "pdf")
 EPISODE = 0  # which of the trajectories of a task is shown
@@ -47,15 +47,16 @@ class Filming:
 
     tasks: int | Sequence[int] = 3
     format: str = "gif"
-    fps: int = 20
+    fps: float = 20
 
     def __post_init__(self) -> None:
-        for task in [] if isinstance(self.tasks, int) else self.tasks:
-            require_integer("tasks", task, low=0)
-        if isinstance(self.tasks, int) or not self.tasks:
+        if isinstance(self.tasks, list | tuple) and self.tasks:
+            for task in self.tasks:
+                require_integer("tasks", task, low=0)
+        else:
             require_integer("tasks", self.tasks, low=1)
         require_choice("format", self.format, [*FILMS, *STRIPS])
-        require_integer("fps", self.fps, low=1)
+        require_number("fps", self.fps, low=1, high=50)  # what a GIF, which counts in 1/100 s, can say
         film.require_format(self.format)
 
     def rows(self, available: int) -> list[int]:
@@ -170,15 +171,20 @@ def replay(run: Path, settings: Sequence[str]) -> Path:
     """
     config = build.load_config(run)
     given = pairs(settings)
-    own = [field.name for field in fields(Filming)]
-    evaluation = build.evaluation_with(
-        config, {k: v for k, v in given.items() if k not in (*own, "theta", "output")}, beside=[*own, "theta", "output"]
-    )
-    filming = Filming(**{key: build.typed(given[key]) for key in own if key in given})
+    names = [field.name for field in fields(Filming)]
+    own = {name: build.typed(given[name]) for name in names if name in given}
+    others = {key: value for key, value in given.items() if key not in (*names, "theta", "output")}
+    evaluation = build.evaluation_with(config, others, beside=[*names, "theta", "output"])
     which = given.get("theta", "best")
     require_choice("theta", which, THETAS)
-    named = {key: value for key, value in given.items() if key not in ("format", "output")}
-    path = Path(given.get("output", RunFolder(run).figures / f"{file_stem('replay', named)}.{filming.format}"))
+    if "output" in given:
+        path = Path(given["output"])
+        filming = Filming(**{"format": path.suffix.removeprefix("."), **own})
+        require_choice("ending of output", path.suffix, [f".{filming.format}"])
+    else:
+        filming = Filming(**own)
+        said = {key: value for key, value in given.items() if key != "format"}
+        path = RunFolder(run).figures / f"{file_stem('replay', said)}.{filming.format}"
     learner = build.load(run, which)
     try:
         return make_film(learner, evaluation, learner.theta, filming, path)

@@ -81,7 +81,7 @@ class Bandit:
         """A bar for each arm's mean, the best one dark; a dot for each payment, the last one red; pulls so far."""
         arms = range(len(task))
         pulls = episode.actions[:step].bincount(minlength=len(task)).tolist()
-        axes.bar(arms, task, color=["C0" if arm == task.argmax() else "lightsteelblue" for arm in arms])
+        axes.bar(arms, task.tolist(), color=["C0" if arm == task.argmax() else "lightsteelblue" for arm in arms])
         places = episode.actions[:step] + 0.6 * torch.linspace(-0.5, 0.5, len(episode.actions))[:step]
         axes.plot(places, episode.rewards[:step], ".", color="0.3", markersize=5)
         axes.plot(places[-1:], episode.rewards[:step][-1:], "o", color="C3", markersize=7)
