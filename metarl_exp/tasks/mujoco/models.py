@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
@@ -43,30 +44,33 @@ class PlanarTree:
         for child in range(2, model.nbody):
             share[model.body_parentid[child]] += hanging[child] * model.body_pos[child]
         share = share[1:] / hanging[1]
-        self.ahead, self.above = share[:, 0], share[:, 2]  # [bodies]: c_b along x and z
+        self.ahead, self.above = share[:, :1], share[:, 2:]  # [bodies, 1]: c_b along x and z
         self.root = model.body_pos[1] + [0.0, share[:, 1].sum(), 0.0]
         self.parents = [int(parent) - 1 for parent in model.body_parentid[1:]]
 
     def __call__(self, qpos: np.ndarray, qvel: np.ndarray) -> dict[str, np.ndarray]:
-        """`mass_centre` and `mass_velocity`, [B, 3] each, of qpos and qvel [B, 2 + bodies]."""
-        angle, spin = self._accumulated(qpos), self._accumulated(qvel)
-        cosine, sine = np.cos(angle), np.sin(angle)
+        """`mass_centre` and `mass_velocity`, [B, 3] each, of qpos and qvel [B, 2 + bodies].
+
+        Within, bodies come first, [bodies, B]: sums over them then add one after the other, for one episode as for
+        many. torch's sine takes a quarter of the time of numpy's.
+        """
+        angle, spin = torch.from_numpy(self._accumulated(qpos)), self._accumulated(qvel)
+        cosine, sine = angle.cos().numpy(), angle.sin().numpy()
         ahead = cosine * self.ahead + sine * self.above  # R(θ_b) c_b; its derivative is θ̇_b (above, −ahead)
         above = cosine * self.above - sine * self.ahead
         centre, velocity = np.empty((2, len(qpos), 3))
-        centre[:, 0] = self.root[0] + qpos[:, 0] + ahead.sum(-1)
+        centre[:, 0] = self.root[0] + qpos[:, 0] + ahead.sum(0)
         centre[:, 1] = self.root[1]
-        centre[:, 2] = self.root[2] + qpos[:, 1] + above.sum(-1)
-        velocity[:, 0] = qvel[:, 0] + (spin * above).sum(-1)
+        centre[:, 2] = self.root[2] + qpos[:, 1] + above.sum(0)
+        velocity[:, 0] = qvel[:, 0] + (spin * above).sum(0)
         velocity[:, 1] = 0
-        velocity[:, 2] = qvel[:, 1] - (spin * ahead).sum(-1)
+        velocity[:, 2] = qvel[:, 1] - (spin * ahead).sum(0)
         return {"mass_centre": centre, "mass_velocity": velocity}
 
     def _accumulated(self, q: np.ndarray) -> np.ndarray:
-        """Sum of the hinges from the root to each body, [B, bodies]: added one after the other, as rounding has it
-        for one episode and for many."""
-        total = np.array(q[:, 2:])
+        """Sum of the hinges from the root to each body, [bodies, B]."""
+        total = np.array(q.T[2:], order="C")
         for body, parent in enumerate(self.parents):
             if parent >= 0:
-                total[:, body] += total[:, parent]
+                total[body] += total[parent]
         return total
