@@ -74,7 +74,15 @@ def _fingerprinted(config: DictConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
-    return {key: value for key, value in _leaves(tree) if key not in NEUTRAL or value != NEUTRAL[key]}
+    idle = _without_effect(config)
+    leaves = ((key, value) for key, value in _leaves(tree) if key.split(".")[:2] not in idle)
+    return {key: value for key, value in leaves if key not in NEUTRAL or value != NEUTRAL[key]}
+
+
+def _without_effect(config: DictConfig) -> list[list[str]]:
+    """The keys of which a task distribution says that they cannot change its numbers, such as that of its workers."""
+    kind = located("tasks._target_", config.tasks["_target_"])
+    return [["tasks", name] for name in getattr(kind, "without_effect", ())]
 
 
 def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -269,6 +277,8 @@ def environment_identity(config: DictConfig) -> dict[str, Any]:
     Raises EnvironmentFailure if the environments do.
     """
     settings: Any = OmegaConf.to_container(config.tasks, resolve=True)
+    for _, key in _without_effect(config):
+        settings.pop(key, None)
     name, distribution = settings.pop("_target_"), component("tasks", config.tasks)
     with guarded("the golden rollout", config.environment_timeout):
         found = identity(name, distribution, settings)

@@ -20,6 +20,14 @@ def test_what_cannot_change_numbers_is_not_in_the_fingerprint(override):
     assert build.fingerprint(build.compose([override])) == build.fingerprint(build.compose())
 
 
+def test_keys_that_a_distribution_calls_without_effect_are_neither_in_the_fingerprint_nor_in_the_identity():
+    base, workers = (build.compose(["tasks=pendulum", *more]) for more in ([], ["tasks.workers=3"]))
+    assert build.fingerprint(base) == build.fingerprint(workers)
+    assert build.fingerprint(base) != build.fingerprint(build.compose(["tasks=pendulum", "tasks.horizon=3"]))
+    assert "workers" not in build.environment_identity(base)["settings"]
+    assert build.environment_identity(base)["settings"]["horizon"] == 200
+
+
 def test_a_key_added_later_leaves_old_fingerprints_alone(monkeypatch):
     """A run stored before `meta_batch_size` existed equals one that has it at its neutral value, and no other."""
     now = build.compose()

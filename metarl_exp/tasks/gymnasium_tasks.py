@@ -31,6 +31,7 @@ class GymnasiumTasks:
     """
 
     version = 1
+    without_effect = ("workers", "start_method", "requires")  # on any number
 
     def __init__(
         self,
@@ -49,12 +50,23 @@ class GymnasiumTasks:
             raise ValueError(f"tasks.vary={vary!r}: must name at least one parameter in which tasks differ")
         if requires:
             require_extra(requires["module"], requires["extra"], f"tasks.id={id}")
+        self.modules = [
+            "gymnasium",
+            id.partition(":")[0].partition(".")[0],
+            *([requires["module"]] if requires else []),
+        ]
         self.variations = tuple(variation(name, settings) for name, settings in vary.items())
         self.parameter_names = tuple(v.name for v in self.variations)
         self.recipe = Recipe(id, kwargs, wrappers, self.variations, success_key)
         interface = self.recipe.probe(tuple(self.sample(1, torch.Generator().manual_seed(0))[0].tolist()))
         self.spec = Spec(interface.observation_size, interface.action_size, interface.discrete, horizon)
         self.fleet = Fleet(self.recipe, self.spec, workers, start_method)
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The distributions, as package indices call them, that the environments come from."""
+        known = packages_distributions()
+        return tuple(dict.fromkeys(name for module in self.modules for name in known.get(module, ())))
 
     def close(self) -> None:
         """Give back all environments and workers; the next `make_env` makes new ones."""

@@ -43,6 +43,7 @@ class MetaWorld:
 
     version = 1
     libraries = ("metaworld", "mujoco")
+    without_effect = ("workers", "start_method")  # on any number
 
     def __init__(
         self, benchmark: str, goal_seed: int, reward: str, horizon: int, workers: int, start_method: str
