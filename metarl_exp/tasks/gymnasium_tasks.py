@@ -1,6 +1,7 @@
 """Any Gymnasium environment as a distribution of tasks, from configuration alone."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import packages_distributions
 from typing import Any
 
 import torch
