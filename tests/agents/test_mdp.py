@@ -198,8 +198,13 @@ def test_no_instance_sees_another_and_a_start_forgets_everything(name):
     assert not torch.equal(first, beside)
 
 
-def test_the_oracle_earns_the_optimum():
+def test_the_oracle_knows_the_best_action_of_every_step_and_earns_the_optimum():
     rows = TASKS.sample(1000, seeded())
+    agent, best = ready(Optimal(), rows), optimal_action_values(TASKS.mdps(rows), 6).argmax(-1)
+    observation = torch.eye(4)[torch.full((1000,), 2)]
+    for t in range(12):
+        assert torch.equal(agent.act(observation), best[:, t % 6, 2])
+        agent.learn(observation, torch.zeros(1000), torch.zeros(1000), observation, ended=t % 6 == 5)
     gap = total(Optimal(), rows) / 3 - TASKS.optimal_returns(rows)
     assert gap.mean().abs() < 4 * gap.std() / 1000**0.5
 
