@@ -15,8 +15,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
-
 from metarl_exp import allocator, build, provenance
 from metarl_exp.maths.parameters import stack
 from metarl_exp.streams import streams
@@ -61,9 +59,8 @@ def table(results: dict[str, Any]) -> str:
         low, high = min(values), max(values)
         gap = max(low - published, published - high, 0.0)
         where = "in the range" if gap == 0 else f"{gap:.2f} outside"
-        lines.append(
-            f"| {name} | {published:.2f} | {low:.2f} | {mean(values):.2f} ± {stdev(values):.2f} | {high:.2f} | {where} |"
-        )
+        found = f"{low:.2f} | {mean(values):.2f} ± {stdev(values):.2f} | {high:.2f}"
+        lines.append(f"| {name} | {published:.2f} | {found} | {where} |")
     said = results["tasks"][name]
     footnote = f"{len(values)} initialisations, {said['tasks']} tasks × {results['trajectories']} episodes each."
     return "\n".join([*lines, "", footnote])
@@ -77,10 +74,11 @@ def main() -> None:
     parser.add_argument("--render", type=Path)
     arguments = parser.parse_args()
     if arguments.render:
-        return print(table(json.loads(arguments.render.read_text())))
-    allocator.keep_freed_memory()
-    found = {name: measure(name, arguments.initialisations, arguments.trajectories) for name in PUBLISHED}
-    results = {"trajectories": arguments.trajectories, "tasks": found, "code": provenance.commit()}
+        results = json.loads(arguments.render.read_text())
+    else:
+        allocator.keep_freed_memory()
+        found = {name: measure(name, arguments.initialisations, arguments.trajectories) for name in PUBLISHED}
+        results = {"trajectories": arguments.trajectories, "tasks": found, "code": provenance.commit()}
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
