@@ -154,8 +154,8 @@ def _less_time(subject: Subject) -> Iterator[Seen]:
     if hasty.spec.horizon != less:
         yield note(f"not tried with another horizon: asked for {less}, it has {hasty.spec.horizon}")
         return
-    actions = random_actions(spec, (3, 2, spec.horizon), 0)[:, :, :less]
-    end, there = (r.terminal[:, :, less - 1] for r in (Subject(hasty).play(subject.tasks[:3], actions), whole))
+    actions = random_actions(spec, (2, 2, spec.horizon), 0)[:, :, :less]  # those of `whole`
+    end, there = (r.terminal[:, :, less - 1] for r in (Subject(hasty).play(subject.tasks[:2], actions), whole))
     for task, episode in (end & ~there & whole.alive[:, :, less - 1]).nonzero().tolist()[:1]:
         yield fault(
             f"terminal moves with the horizon: with {less} steps instead of {spec.horizon}, "

@@ -81,9 +81,9 @@ class Subject:
         return rehearse(self.make(tasks, actions.shape[1], seed), actions)
 
     def whole_episodes(self, seed: int) -> Record:
-        """Three tasks × two episodes of random actions, to the horizon."""
-        shape = 3, 2, self.distribution.spec.horizon
-        return self.play(self.tasks[:3], random_actions(self.distribution.spec, shape, seed), seed)
+        """Two tasks × two episodes of random actions, to the horizon."""
+        shape = 2, 2, self.distribution.spec.horizon
+        return self.play(self.tasks[:2], random_actions(self.distribution.spec, shape, seed), seed)
 
     @cached_property
     def episodes(self) -> Record:
