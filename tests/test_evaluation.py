@@ -150,6 +150,23 @@ def test_deterministic_returns_have_no_noise_of_the_policy(learner):
     assert not torch.equal(measured[0].returns(), measured[1].returns())
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_some_tasks_only_watched_in_the_episodes_that_are_measured(learner, deterministic):
+    protocol = evaluation(steps=2, deterministic=deterministic)
+    seen = {0: [], 2: []}
+    watch = {k: lambda env, k=k: seen[k].append(env.position.clone()) for k in seen}
+    measured = protocol.measure(learner, learner.theta, "test", rows=[2, 0], watch=watch.get)
+    goals = protocol.tasks(learner, "test")[[2, 0]]
+    for k, positions in seen.items():
+        batch = measured[k]
+        assert len(positions) == batch.mask.shape[2] + 1
+        final = torch.stack(positions)[batch.mask.sum(2), torch.arange(2)[:, None], torch.arange(4)]
+        torch.testing.assert_close(final, batch.final_observations)
+    distance = (measured[0].final_observations - goals.float()[:, None]).norm(dim=-1)
+    last = measured[0].rewards.gather(2, measured[0].mask.sum(2, keepdim=True) - 1).squeeze(2)
+    torch.testing.assert_close(last, -distance)  # rewards are those of the chosen tasks
+
+
 def test_a_summary_counts_the_tasks_made_worse():
     """Trap 14."""
     entry = summarise(torch.tensor([[0.0, 1.0], [0.0, -1.0], [0.0, 2.0], [0.0, 3.0]]), 7)

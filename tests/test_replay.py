@@ -18,13 +18,18 @@ from metarl_exp.run_folder import RunFolder
 from metarl_exp.tasks.base import uniform
 from metarl_exp.types import Spec, Step
 
-TINY = ["experiment=smoke", "tracker=none", "policy.hidden_sizes=[6]", "iterations=2", "threads=1"]
+TINY = [
+    "experiment=smoke", "tracker=none", "policy.hidden_sizes=[6]", "iterations=1", "threads=1", "trajectories=3",
+    "evaluation.trajectories=3",
+]  # fmt: skip
 CARTPOLE = ["tasks=cartpole_hidden_sign", "policy=categorical_mlp", "inner_optimizer.lr=1.0"]
 
 
 def run(output: Path, *overrides: str) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", ["metarl-train", *TINY, f"output_root={output}", *overrides])
+        for figure in ("learning_curve", "gradient_steps", "paths"):
+            patched.setattr(train.figures, figure, lambda *_: None)  # they have tests of their own, and take seconds
         train.main()
     (folder,) = output.iterdir()
     return folder
@@ -80,7 +85,7 @@ def test_a_film_that_fails_is_said_fails_no_run_and_can_be_made_later(tmp_path, 
     assert f"metarl-replay {folder.path}" in printed
     assert "Traceback" in folder.log.read_text()
     output = tmp_path / "else" / "where.gif"
-    monkeypatch.setattr(sys, "argv", ["metarl-replay", str(folder.path), f"output={output}", "tasks=2", "fps=10"])
+    monkeypatch.setattr(sys, "argv", ["metarl-replay", str(folder.path), f"output={output}", "tasks=1", "fps=10"])
     replay.main()
     assert f"written: {output}" in capfd.readouterr().out
     assert 8 < number_of_frames(output) <= 31
