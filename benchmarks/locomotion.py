@@ -1,0 +1,308 @@
+"""Environment steps a second of half-cheetah and ant, against Gymnasium's vector environments and MuJoCo alone.
+
+    python benchmarks/locomotion.py [--repeats 5] [--output FILE.json]   # and FILE.md with the table
+    python benchmarks/locomotion.py --check                              # Gymnasium's environments compute the same
+
+Whole episodes of 20 tasks × 20 trajectories, in one process, where all variants take turns:
+
+- `gymnasium sync`, `gymnasium async`: Gymnasium's vector environments with random actions, four environments each (of
+  `async` each is a process); in rllab's physics Gymnasium's class with that model, observation and reward;
+- `sampling`: what the package does, `metarl_exp.sampler.rollout` with a policy of two hidden layers of 100;
+- `open loop`: the package's environments with random actions drawn before, the ceiling of the former;
+- `mujoco.rollout`: 400 whole episodes in one call, which computes no observation, reward or end.
+
+A step is one action of an episode that is not over. Medians over the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import gymnasium
+import mujoco
+import mujoco.rollout
+import numpy as np
+import torch
+from gymnasium.envs.mujoco.ant_v5 import AntEnv
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from meta_iteration import QUIET, machine, others_seconds, three_digits, wait_for_quiet
+
+from metarl_exp.allocator import keep_freed_memory
+from metarl_exp.policy import GaussianMLP
+from metarl_exp.sampler import rollout
+from metarl_exp.tasks.mujoco import AntDirection, HalfCheetahDirection
+
+VARIANTS = ("gymnasium sync", "gymnasium async", "sampling", "open loop", "mujoco.rollout")
+THREADS = (1, 2)
+ENVIRONMENTS = 4  # of Gymnasium's vector environments
+Record = dict[str, Any]
+
+
+# --- Gymnasium's environments in rllab's physics: what `tasks/mujoco/robots.py` says, for one MjData ----------------
+
+
+class RllabStart:
+    """The start that both robots share."""
+
+    def reset_model(self: Any) -> np.ndarray:
+        noise = self.np_random.normal(size=self.model.nq), self.np_random.normal(size=self.model.nv)
+        self.set_state(self.init_qpos + 0.01 * noise[0], 0.1 * noise[1])
+        return self._get_obs()
+
+
+class RllabCheetah(RllabStart, HalfCheetahEnv):
+    """One time step an action, true velocity of the centre of mass."""
+
+    def __init__(self) -> None:
+        super().__init__(frame_skip=1)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, self._get_obs().shape, np.float64)
+
+    def step(self, action: np.ndarray) -> Any:
+        self.data.ctrl[:] = action
+        mujoco.mj_step(self.model, self.data)
+        observation = self._get_obs()
+        reward = self.data.subtree_linvel[1, 0] - 0.05 * np.square(action).sum()
+        return observation, reward, False, False, {}
+
+    def _get_obs(self) -> np.ndarray:
+        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_subtreeVel(self.model, self.data)
+        return np.concatenate([self.data.qpos[1:], self.data.qvel, self.data.subtree_com[1]])
+
+
+class RllabAnt(RllabStart, AntEnv):
+    """Twice the time step, softer contacts."""
+
+    def __init__(self) -> None:
+        super().__init__(frame_skip=1)
+        self.model.opt.timestep = 0.02
+        self.model.geom_solref[:], self.model.geom_solimp[:, :3] = (0.02, 1), (0.8, 0.8, 0.01)
+        self.init_qpos = self.model.numeric("init_qpos").data
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, self._get_obs().shape, np.float64)
+
+    def step(self, action: np.ndarray) -> Any:
+        self.data.ctrl[:] = action
+        mujoco.mj_step(self.model, self.data)
+        observation = self._get_obs()
+        contact_cost = 0.0005 * np.square(np.clip(self.data.cfrc_ext, -1, 1)).sum()
+        reward = self.data.subtree_linvel[1, 0] + 0.05 - 0.005 * np.square(action).sum() - contact_cost
+        return observation, reward, not 0.2 <= self.data.qpos[2] <= 1.0, False, {}
+
+    def _get_obs(self) -> np.ndarray:
+        for settle in (mujoco.mj_forward, mujoco.mj_rnePostConstraint, mujoco.mj_subtreeVel):
+            settle(self.model, self.data)
+        forces, data = np.clip(self.data.cfrc_ext, -1, 1), self.data
+        return np.concatenate([data.qpos, data.qvel, forces.ravel(), data.xmat[1], data.subtree_com[1]])
+
+
+class Case(NamedTuple):
+    """A robot in a physics setting: the package's distribution, and Gymnasium's environment of it at `ahead`."""
+
+    distribution: Callable[[str, int], Any]
+    physics: str
+    environment: Callable[[], gymnasium.Env[Any, Any]]
+
+
+CASES = {
+    "half-cheetah, gymnasium": Case(HalfCheetahDirection, "gymnasium", HalfCheetahEnv),
+    "half-cheetah, rllab": Case(HalfCheetahDirection, "rllab", RllabCheetah),
+    "ant, gymnasium": Case(AntDirection, "gymnasium", AntEnv),
+    "ant, rllab": Case(AntDirection, "rllab", RllabAnt),
+}
+
+
+# --- The variants: a function that runs whole episodes and says how many steps they took -----------------------------
+
+
+class Runners:
+    """All variants of a case, made once."""
+
+    def __init__(self, case: Case, tasks: int, trajectories: int, horizon: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        distribution = case.distribution(case.physics, horizon)
+        self.distribution, self.horizon, self.shape = distribution, horizon, (tasks, trajectories)
+        rows = distribution.sample(tasks, generator)
+        self.env = distribution.make_env(rows, trajectories, generator, torch.device("cpu"))
+        self.policy = GaussianMLP([100, 100], "relu", 1.0, 1e-6, 10.0, distribution.spec, generator, torch.float32)
+        parameters = {name: p.detach() for name, p in self.policy.named_parameters()}
+        self.parameters = {name: p.expand(tasks, *p.shape).clone() for name, p in parameters.items()}
+        self.actions = torch.randn(horizon, *self.shape, distribution.spec.action_size, generator=generator)
+        limited = partial(gymnasium.wrappers.TimeLimit, max_episode_steps=horizon)
+        makers = [lambda: limited(case.environment())] * ENVIRONMENTS
+        self.vector = {
+            "gymnasium sync": SyncVectorEnv(makers),
+            "gymnasium async": AsyncVectorEnv(makers, context="spawn"),
+        }
+
+    def run(self, variant: str) -> int:
+        """Whole episodes of a variant; the number of steps."""
+        if variant in self.vector:
+            return self.gymnasium(self.vector[variant])
+        return {"sampling": self.sampling, "open loop": self.open_loop, "mujoco.rollout": self.mujoco}[variant]()
+
+    def sampling(self) -> int:
+        generator = torch.Generator().manual_seed(1)
+        return int(rollout(self.env, self.policy, self.parameters, self.shape, generator).mask.sum())
+
+    def open_loop(self) -> int:
+        alive, steps = torch.ones(self.shape, dtype=torch.bool), 0
+        self.env.reset()
+        for action in self.actions:
+            steps += int(alive.sum())
+            alive &= ~self.env.step(action).terminal
+            if not alive.any():
+                break
+        return steps
+
+    def gymnasium(self, env: Any) -> int:
+        """As many steps as an episode has at most; a step after an end resets and does not count."""
+        env.reset(seed=0)
+        over, steps = np.zeros(ENVIRONMENTS, dtype=bool), 0
+        actions = self.actions.flatten(1, 2)[:, :ENVIRONMENTS].clamp(-1, 1).numpy()
+        for action in actions:
+            steps += int((~over).sum())
+            _, _, terminated, truncated, _ = env.step(action)
+            over = terminated | truncated
+        return steps
+
+    def mujoco(self) -> int:
+        """Threads, buffers and repeated controls are made before in `mujoco_inputs`."""
+        pool, arguments = self.mujoco_inputs
+        pool.rollout(*arguments)
+        return len(arguments[2]) * self.horizon
+
+    def prepare(self, variant: str, threads: int) -> None:
+        """What does not count: threads that start, and what is compiled or loaded at the first step."""
+        if variant in ("sampling", "open loop"):
+            self.env.reset()
+            self.env.step(self.actions[0])
+        elif variant == "mujoco.rollout":
+            model, skip = self.env.machine.model, self.env.machine.robot.frame_skip
+            control = self.actions.permute(1, 2, 0, 3).reshape(-1, self.horizon, model.nu).clamp(-1, 1).double()
+            state = np.hstack([np.zeros((len(control), 1)), *self.env.start])
+            pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
+            data = [mujoco.MjData(model) for _ in range(threads)]
+            self.mujoco_inputs = pool, (model, data, state, control.numpy().repeat(skip, axis=1))
+
+    def close(self) -> None:
+        self.distribution.close()
+        for env in self.vector.values():
+            env.close()
+
+
+# --- Taking turns, and the report -------------------------------------------------------------------------------------
+
+
+def measure(tasks: int, trajectories: int, horizon: int, repeats: int, patient: bool) -> Record:
+    """{"rates": {case: {threads: {variant: [steps a second of each repeat]}}}, …}"""
+    made = {name: Runners(case, tasks, trajectories, horizon) for name, case in CASES.items()}
+    rates: Record = {name: {str(threads): {v: [] for v in VARIANTS} for threads in THREADS} for name in CASES}
+    busiest = 0.0
+    for repeat in range(repeats):
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            for name, runners in made.items():
+                for variant in VARIANTS:
+                    runners.prepare(variant, threads)
+                    if patient:
+                        wait_for_quiet()
+                    others, started = others_seconds(), perf_counter()
+                    steps = runners.run(variant)
+                    seconds = perf_counter() - started
+                    rates[name][str(threads)][variant].append(steps / seconds)
+                    if variant != "gymnasium async":  # whose processes are others
+                        busiest = max(busiest, (others_seconds() - others) / seconds)
+                print(f"repeat {repeat}  {threads} threads  {name}", file=sys.stderr, flush=True)
+    for runners in made.values():
+        runners.close()
+    setting = {"tasks": tasks, "trajectories": trajectories, "horizon": horizon, "environments": ENVIRONMENTS}
+    where = machine(max(THREADS)) | {"mujoco": mujoco.__version__, "gymnasium": gymnasium.__version__}
+    return {"setting": setting, "machine": where, "others_cores": busiest, "rates": rates}
+
+
+def table(results: Record) -> str:
+    """Medians, in Markdown; a ratio is the median of those of runs of the same repeat."""
+    ratios = {
+        "sampling : open loop": ("sampling", "open loop"),
+        "sampling : mujoco.rollout": ("sampling", "mujoco.rollout"),
+        "sampling : best of gymnasium": ("sampling", "gymnasium sync", "gymnasium async"),
+    }
+    lines = [f"| steps a second | threads | {' | '.join((*VARIANTS, *ratios))} |"]
+    lines.append("|---|--:|" + "--:|" * (len(VARIANTS) + len(ratios)))
+    for name, by_threads in results["rates"].items():
+        for threads, rates in by_threads.items():
+            cells = [three_digits(median(rates[variant])) for variant in VARIANTS]
+            for ours, *others in ratios.values():
+                runs = zip(rates[ours], *(rates[other] for other in others), strict=True)
+                cells.append(f"{median(run[0] / max(run[1:]) for run in runs):.2f}")
+            lines.append(f"| {name} | {threads} | {' | '.join(cells)} |")
+    where, setting = results["machine"], results["setting"]
+    repeats = len(rates[VARIANTS[0]])
+    lines += [
+        "",
+        f"Medians of {repeats} runs of {setting['tasks']} × {setting['trajectories']} episodes of at most "
+        f"{setting['horizon']} steps (Gymnasium: {setting['environments']} environments). {where['cpu']}, "
+        f"{where['cores']} cores, torch {where['torch']}, MuJoCo {where['mujoco']}, Gymnasium {where['gymnasium']}; "
+        f"other processes used at most {results['others_cores']:.2f} cores"
+        + ("." if results["others_cores"] < QUIET else ": not an idle machine, so that only ratios tell something."),
+    ]
+    return "\n".join(lines)
+
+
+def check() -> bool:
+    """From the same state, with the same actions: the same observations and rewards, but for the warm start."""
+    good = True
+    for name, case in CASES.items():
+        generator, ahead = torch.Generator().manual_seed(0), torch.ones(1, 1, dtype=torch.float64)
+        distribution, oracle = case.distribution(case.physics, 20), case.environment()
+        env = distribution.make_env(ahead, 1, generator, torch.device("cpu"))
+        oracle.reset(seed=0)
+        mujoco.mj_resetData(oracle.model, oracle.data)
+        oracle.set_state(*(x[0] for x in env.start))
+        worst = float(np.abs(env.reset()[0, 0].numpy() - oracle._get_obs()).max())
+        for action in torch.randn(20, 1, 1, distribution.spec.action_size, generator=generator).clamp(-1, 1):
+            observation, reward, terminal, _, _ = oracle.step(action[0, 0].numpy())
+            step = env.step(action)
+            worst = max(worst, float(np.abs(step.observation[0, 0].numpy() - observation).max()))
+            worst = max(worst, abs(step.reward.item() - reward))
+            if terminal or step.terminal.item():
+                worst = worst if terminal == step.terminal.item() else np.inf
+                break
+        good &= worst < 1e-4
+        print(f"{'ok ' if worst < 1e-4 else 'BAD'}  {name:<26} {worst:.1e}")
+    return good
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each variant")
+    parser.add_argument("--tasks", type=int, default=20)
+    parser.add_argument("--trajectories", type=int, default=20)
+    parser.add_argument("--horizon", type=int, default=200)
+    parser.add_argument("--impatient", action="store_true", help="do not wait until the machine is idle")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where measurements are written; FILE.md too")
+    parser.add_argument("--check", action="store_true", help="only check that Gymnasium's environments are the same")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    if arguments.check:
+        sys.exit(0 if check() else 1)
+    results = measure(
+        arguments.tasks, arguments.trajectories, arguments.horizon, arguments.repeats, not arguments.impatient
+    )
+    print(table(results))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+        arguments.output.with_suffix(".md").write_text(table(results) + "\n")
+
+
+if __name__ == "__main__":
+    main()
