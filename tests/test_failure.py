@@ -144,7 +144,7 @@ def test_in_forked_workers(tmp_path, deed):
 @pytest.mark.parametrize("deed", SAID)
 def test_in_workers_started_otherwise(tmp_path, deed, workers):
     """The limit has to leave them time for that."""
-    require_ended_well(tmp_path, deed, *run_command(tmp_path, deed, [*workers, "environment_timeout=30"]))
+    require_ended_well(tmp_path, deed, *run_command(tmp_path, deed, [*workers, "environment_timeout=60"]))
 
 
 def test_the_real_command(tmp_path):
