@@ -1,6 +1,6 @@
 """Put stored results and programs into the pages that show them, between their markers.
 
-python docs/render.py           rewrite README.md and those of the experiments
+python docs/render.py           rewrite README.md, and those of benchmarks and experiments
 python docs/render.py --check   only say whether they are up to date (exit status 1 if not)
 """
 
@@ -9,13 +9,12 @@ import re
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 from metarl_exp import results
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("experiments/**/README.md"))]
-BLOCK = re.compile(r"<!-- (render|include|speed): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted(ROOT.glob("experiments/**/README.md"))]
+BLOCK = re.compile(r"<!-- (render|include|speed|benchmark|study): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
 
@@ -25,18 +24,22 @@ def block(match: re.Match[str]) -> str:
     if kind == "include":
         content = f"```python\n{(ROOT / source).read_text()}```"
     elif kind == "speed":
-        table = benchmark()["table"](json.loads((ROOT / source).read_text())).split("\n\n")[0]
-        content = "\n".join(line for line in table.splitlines() if SPEED.search(line))
+        content = "\n".join(line for line in benchmark(source).split("\n\n")[0].splitlines() if SPEED.search(line))
+    elif kind == "benchmark":
+        content = benchmark(source)
+    elif kind == "study":
+        content = (ROOT / source).read_text().split("\n", 2)[2].strip()  # without its title
     else:
         content = results.markdown(json.loads((ROOT / source / "evaluation.json").read_text()))
     return f"<!-- {kind}: {source} -->\n{content}\n<!-- end -->"
 
 
-def benchmark() -> dict[str, Any]:
-    """What `benchmarks/meta_iteration.py` defines, its table among it."""
+def benchmark(source: str) -> str:
+    """The table of the stored results `benchmarks/results/NAME.json`, as `benchmarks/NAME.py` makes it."""
+    results = ROOT / source
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        return runpy.run_path(str(ROOT / "benchmarks" / "meta_iteration.py"))
+        return runpy.run_path(str(ROOT / "benchmarks" / f"{results.stem}.py"))["table"](json.loads(results.read_text()))
     finally:
         sys.path.pop(0)
 
