@@ -104,9 +104,9 @@ def before_and_after(measured: list[Trajectories], tasks: int) -> list[list[Epis
 
 
 def values(distribution: TaskDistribution, task: Tensor) -> str:
-    """A task in words: its parameters, or the first of them if they are many."""
-    names = distribution.parameter_names
-    words = [f"{name} {value:.3g}" for name, value in zip(names, task.tolist(), strict=True)]
+    """A task in words: its parameters, or the first of them if they are many; whole numbers to the last digit."""
+    named = zip(distribution.parameter_names, task.tolist(), strict=True)
+    words = [f"{name} {value:.0f}" if value.is_integer() else f"{name} {value:.3g}" for name, value in named]
     return ", ".join(words[:NAMED]).replace("-", "−") + (
         f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
     )

@@ -299,8 +299,8 @@ def test_all_tasks_are_not_more_than_there_are(tmp_path):
 def test_a_title_names_no_more_parameters_than_it_has_room_for():
     distribution = Countdown()
     distribution.parameter_names = tuple(f"p{i}" for i in range(8))
-    words = replay.values(distribution, torch.tensor([-1.25, 2.0, 1234567.0, 0, 0, 0, 0, 0]))
-    assert words == "p0 −1.25, p1 2, p2 1.23e+06, p3 0, p4 0, p5 0 and 2 more"
+    words = replay.values(distribution, torch.tensor([-1.256, 2.0, 1234567.0, 0, 0, 0, 0, 0]))
+    assert words == "p0 −1.26, p1 2, p2 1234567, p3 0, p4 0, p5 0 and 2 more"
 
 
 def test_environments_are_given_back(navigation, monkeypatch):

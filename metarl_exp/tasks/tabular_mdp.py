@@ -5,11 +5,17 @@ is normal around 1 with deviation 1; a reward is its mean plus unit normal noise
 a policy sees the state as a one-hot vector.
 """
 
+import math
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from metarl_exp.maths.keyed_uniforms import keyed_uniforms
 from metarl_exp.maths.planning import MDPs, optimal_action_values
+from metarl_exp.tasks.base import Episode
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_integer
 
@@ -70,6 +76,34 @@ class TabularMDP:
     def optimal_returns(self, tasks: Tensor, discount: float = 1.0) -> Tensor:
         """Expected discounted return of one episode under the best policy, which knows the MDP: [N], float64."""
         return optimal_action_values(self.mdps(tasks), self.spec.horizon, discount)[:, 0, 0].amax(-1)
+
+    def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:
+        """The states in a circle; an arrow for each transition so far, the thicker the more often, the last one red."""
+        turns = torch.linspace(0, 2 * math.pi, self.states + 1)[:-1]
+        places = torch.stack([turns.sin(), turns.cos()], dim=1).tolist()
+        visited = episode.observations[: step + 1].argmax(-1).tolist()
+        moves = list(pairwise(visited))
+        for (start, end), times in Counter(moves).items():
+            colour = "C3" if (start, end) == moves[-1] else "0.65"
+            self._arrow(axes, places[start], places[end], color=colour, linewidth=min(0.6 + 0.6 * times, 4))
+        size = min(16, 300 / self.states)
+        for state, (x, y) in enumerate(places):
+            colour = "C3" if state == visited[-1] else "C0" if state in visited else "lightsteelblue"
+            axes.plot(x, y, "o", color=colour, markersize=size)
+            axes.text(x, y, str(state), color="white", size=size / 2, ha="center", va="center_baseline")
+        best = self.optimal_returns(task[None]).item()
+        axes.text(-1.45, -1.45, f"best policy: {best:.1f} on average", size=7, color="0.4")
+        axes.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal", xticks=[], yticks=[])
+
+    @staticmethod
+    def _arrow(axes: Any, start: list[float], end: list[float], **style: Any) -> None:
+        """A bent arrow from one place on the unit circle to another, or a loop outside of it."""
+        if start == end:
+            turns = torch.linspace(0, 2 * math.pi, 25)
+            axes.plot(1.17 * start[0] + 0.17 * turns.cos(), 1.17 * start[1] + 0.17 * turns.sin(), zorder=1, **style)
+        else:
+            shape = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=0.2", "shrinkA": 8, "shrinkB": 8}
+            axes.annotate("", xy=end, xytext=start, arrowprops=shape | style)
 
 
 class TabularEnv:

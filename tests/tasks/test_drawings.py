@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from metarl_exp.tasks import Bandit, CartPole, Navigation2D
+from metarl_exp.tasks import Bandit, CartPole, Navigation2D, TabularMDP
 from metarl_exp.tasks.base import Depicted, Episode
 from metarl_exp.tasks.cartpole import NOMINAL
 from metarl_exp.types import Trajectories
@@ -125,3 +125,24 @@ def test_a_bandit_shows_means_pulls_and_payments_so_far():
     assert last.get_xdata().round().tolist() == [0]
     assert not len(drawn(tasks, [0.2, 0.9, 0.5], episode, 0).lines[0].get_xdata())
     assert len({drawn(tasks, [0.2, 0.9, 0.5], episode, step).get_ylim() for step in range(5)}) == 1
+
+
+# ---- MDPs
+
+
+def test_an_mdp_shows_visited_states_transitions_and_the_optimum():
+    tasks = TabularMDP(4, 2, 6)
+    episode = Episode(torch.eye(4)[[0, 2, 0, 2, 2, 1, 1]], torch.zeros(6, dtype=torch.long), torch.ones(6))
+    axes = drawn(tasks, [123.0], episode, 5)
+    colours = [line.get_color() for line in axes.lines if line.get_marker() == "o"]
+    assert colours == ["C0", "C3", "C0", "lightsteelblue"]  # now in 1; never in 3
+    ends = [(text.xyann, text.xy) for text in axes.texts if hasattr(text, "xyann")]
+    zero, one, two = (0, 1), (1, 0), (0, -1)
+    expected = [(zero, two), (two, zero), (two, one)]
+    assert [tuple(np.round(pair, 6).flatten()) for pair in ends] == [tuple(np.ravel(pair)) for pair in expected]
+    widths = [text.arrow_patch.get_linewidth() for text in axes.texts if hasattr(text, "xyann")]
+    assert widths[0] > widths[1] == widths[2]  # 0 → 2 twice
+    loops = [line for line in axes.lines if line.get_marker() != "o"]
+    assert len(loops) == 1  # 2 → 2
+    best = tasks.optimal_returns(torch.tensor([[123.0]], dtype=torch.float64)).item()
+    assert axes.texts[-1].get_text() == f"best policy: {best:.1f} on average"
