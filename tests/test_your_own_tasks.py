@@ -34,9 +34,8 @@ def folder(tmp_path, monkeypatch):
 def test_the_page_has_the_files_and_commands_that_this_test_looks_for():
     assert set(FILES) == {"wind.py", "tasks/wind.yaml", "tasks/swing.yaml"}
     assert PAGE.count("```") == 2 * len(FILES)
-    assert [command.split()[0] for command in COMMANDS] == [
-        "metarl-check", "metarl-check", "metarl-train", "metarl-train", "metarl-check", "metarl-train",
-    ]  # fmt: skip
+    verbs = [command.split()[0] for command in COMMANDS]
+    assert verbs == ["metarl-check", "metarl-check", "metarl-train", "metarl-check", "metarl-train"]
 
 
 def test_it_is_about_thirty_lines():
