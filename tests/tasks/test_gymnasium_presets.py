@@ -99,12 +99,14 @@ def test_the_pendulum_swings_by_its_own_mass_and_length():
     torch.testing.assert_close(step.reward[:, 0].double(), -cost, rtol=1e-5, atol=1e-5)
 
 
-def test_the_acrobot_swings_by_its_own_links():
-    row = [0.6, 1.4, 0.8]
+def test_the_acrobot_swings_by_its_own_links_and_motor():
+    """As Gymnasium's with the same constants, the second way of the motor being [3, 0, −3] N m."""
+    links = [0.8, 1.2, 0.9]
     tasks = preset("acrobot")
-    env, _ = start(tasks, row)
+    env, _ = start(tasks, [1.0, *links])
     theirs = gymnasium.make("Acrobot-v1").unwrapped
-    theirs.LINK_MASS_1, theirs.LINK_MASS_2, theirs.LINK_LENGTH_1 = row
+    theirs.LINK_MASS_1, theirs.LINK_MASS_2, theirs.LINK_LENGTH_1 = links
+    theirs.AVAIL_TORQUE = [3.0, 0.0, -3.0]
     theirs.reset(seed=env.episodes[0].seed)
     for action in random_actions(tasks, (30,)).tolist():
         expected, reward, *_ = theirs.step(action)
