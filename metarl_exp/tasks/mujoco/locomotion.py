@@ -78,12 +78,12 @@ class LocomotionEnv:
         self.machine.engine.reset(self.episodes)
         self.motion = self.machine.robot.motion(self.episodes, None, self.machine.seconds)
         self.alive = np.ones(len(self.task), dtype=bool)
-        return self.batch(self.machine.robot.observe(self.episodes)).float()
+        return self.batch(self.machine.robot.observe(self.episodes).astype(np.float32))
 
     def step(self, action: Tensor) -> Step:
         robot, episodes = self.machine.robot, self.episodes
-        control = action.reshape(len(self.task), -1).cpu().double().numpy().clip(-1, 1)
-        control = self.machine.control_centre + self.machine.control_scale * control
+        output = np.clip(action.reshape(len(self.task), -1).cpu().numpy(), -1, 1)
+        control = self.machine.control_centre + self.machine.control_scale * output
         if self.alive.any():
             self.machine.engine.step(episodes, control, None if self.alive.all() else np.flatnonzero(self.alive))
         self.time += self.machine.seconds
@@ -93,8 +93,8 @@ class LocomotionEnv:
         reward = robot.reward(episodes, self.goal.reward(self.motion, self.task), control, healthy)
         self.alive &= healthy
         return Step(
-            self.batch(robot.observe(episodes)).float(),
-            self.batch(reward).float(),
+            self.batch(robot.observe(episodes).astype(np.float32)),
+            self.batch(reward.astype(np.float32)),
             self.batch(~healthy),
             self.batch(np.zeros_like(healthy)),
         )
