@@ -4,7 +4,7 @@ An engine belongs to a distribution and is used by all its environments, one aft
 which start at the first step and again after `close`, and no state of an episode. As many threads as torch has.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -141,18 +141,9 @@ class Threads:
     ) -> None:
         self.mujoco, self.model, self.frame_skip, self.quantities = mujoco, model, frame_skip, quantities
         self.at_reset, self.after_step = ([getattr(mujoco, name) for name in names] for names in (at_reset, after_step))
-        parts = mujoco.mjtState
-        # In this order: the bits of a state are stored from the lowest on.
-        self.kept = sum(
-            int(part)
-            for part in (
-                parts.mjSTATE_TIME,
-                parts.mjSTATE_QPOS,
-                parts.mjSTATE_QVEL,
-                parts.mjSTATE_WARMSTART,
-                parts.mjSTATE_CTRL,
-            )
-        )
+        # Stored in this order, that of their bits.
+        parts = ("TIME", "QPOS", "QVEL", "WARMSTART", "CTRL")
+        self.kept = sum(int(getattr(mujoco.mjtState, f"mjSTATE_{part}")) for part in parts)
         self.data: list[Any] = []
         self.views: list[dict[str, np.ndarray]] = []
         self.pool: ThreadPoolExecutor | None = None
@@ -184,34 +175,32 @@ class Threads:
         episodes.state[:, -control.shape[1] :] = control
         self.each(advance, episodes, range(len(control)) if rows is None else rows.tolist())
 
-    def each(self, function: Callable[[Any, Any, np.ndarray], None], episodes: Episodes, rows: Sequence[int]) -> None:
+    def each(self, function: Callable[[Any, Any, np.ndarray], None], episodes: Episodes, rows: Iterable[int]) -> None:
         """Do something to an MjData for each of these episodes, then write down its state and quantities.
 
-        Every thread has a contiguous share; the calling thread the last one.
+        Every thread, the calling one too, takes the next episode that none has taken, so that none waits for another
+        to the end. (Iterators of lists and ranges may be shared: Python's lock is held while one moves on.)
         """
         self.threads()
-        bounds = [len(rows) * i // len(self.data) for i in range(len(self.data) + 1)]
-        shares = [
-            (function, episodes, rows[low:high], *own)
-            for low, high, *own in zip(bounds, bounds[1:], self.data, self.views, strict=False)
-        ]
-        waiting = [self.pool.submit(self.share, *share) for share in shares[:-1]] if self.pool else []
-        self.share(*shares[-1])
+        left = iter(rows)
+        own, *others = ((function, episodes, left, *own) for own in zip(self.data, self.views, strict=True))
+        waiting = [self.pool.submit(self.work, *other) for other in others] if self.pool else []
+        self.work(*own)
         for future in waiting:
             future.result()
 
-    def share(
+    def work(
         self,
         function: Callable[[Any, Any, np.ndarray], None],
         episodes: Episodes,
-        rows: Sequence[int],
+        left: Iterator[int],
         data: Any,
         views: dict[str, np.ndarray],
     ) -> None:
         """What one thread does. Nothing is looked up for each episode that can be looked up before."""
         get_state, kept, states, models = self.mujoco.mj_getState, self.kept, episodes.rows, episodes.models
         copies = [(episodes.quantities[name], view) for name, view in views.items()]
-        for i in rows:
+        for i in left:
             function(models[i], data, states[i])
             get_state(models[i], data, states[i], kept)
             for target, view in copies:

@@ -74,7 +74,10 @@ class Robot:
 
 
 class Machine:
-    """A robot that is loaded: its model, its engine and the range of its controls."""
+    """A robot that is loaded: its model, its engine and the range of its controls.
+
+    Raises ValueError for a physics setting that the robot does not have, ModuleNotFoundError without MuJoCo.
+    """
 
     def __init__(self, name: str, settings: Mapping[str, Robot], physics: str) -> None:
         require_choice("tasks.physics", physics, settings)
