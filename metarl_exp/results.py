@@ -92,10 +92,17 @@ def _steps(k: int) -> str:
 
 
 def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
-    """A row of returns for each θ; of success rates, where tasks have a goal; of shares, where they are solved."""
+    """A row of returns for each θ; of success rates, where tasks have a goal; of shares, where they are solved.
+
+    Whether adaptation helped is seen in the row of gains: their interval is that of paired differences, and far
+    narrower than those of two returns wherever tasks differ in how hard they are.
+    """
     rows = []
     for name, entry in evaluation["theta"].items():
         rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
+        if name == "best":
+            returns = np.array(entry["returns"])
+            rows.append(["best: gain over 0 steps, task by task", *_cells(_over_tasks(returns - returns[:, :1]))])
         if "success" in entry:
             rows.append([f"{name}: share of episodes that reach the goal", *_cells(entry["success"])])
         if "optimal_returns" in evaluation:

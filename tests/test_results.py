@@ -43,8 +43,8 @@ def test_success_and_the_share_of_the_optimum_have_rows_of_their_own():
     entry = results.summarise(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]), 7, success)
     assert entry["success"]["mean"] == [0.5, 1.0]
     lines = results.markdown({**CONTENT, "theta": {"best": entry}, "optimal_returns": [4.0, 8.0, 12.0]}).splitlines()
-    assert lines[3].startswith("| best: share of episodes that reach the goal | 0.50 ± ")
-    assert lines[4] == "| best: share of the optimum | 0.250 | 0.500 |"  # of the means: 2 and 4 over 8
+    assert lines[4].startswith("| best: share of episodes that reach the goal | 0.50 ± ")
+    assert lines[5] == "| best: share of the optimum | 0.250 | 0.500 |"  # of the means: 2 and 4 over 8
 
 
 def test_many_steps_have_a_few_columns_and_always_the_last():
@@ -53,3 +53,11 @@ def test_many_steps_have_a_few_columns_and_always_the_last():
     assert lines[0] == "| θ | 0 steps | 1 step | 2 steps | 4 steps | 8 steps | 16 steps | 19 steps |"
     means = [float(cell.split()[0]) for cell in lines[2].split("|")[2:-1]]
     assert means == [10, 11, 12, 14, 18, 26, 29]
+
+
+def test_gains_are_paired():
+    """Every task gains exactly 2 while returns differ by 100: the interval of the gain has no width."""
+    entry = results.summarise(torch.tensor([[0.0, 2.0], [100.0, 102.0], [-100.0, -98.0]]), 7)
+    lines = results.markdown({**CONTENT, "theta": {"initial": entry, "best": entry}}).splitlines()
+    assert lines[4] == "| best: gain over 0 steps, task by task | 0.00 ± 0.00 | 2.00 ± 0.00 |"
+    assert sum("gain" in line for line in lines) == 1
