@@ -28,6 +28,19 @@ def guarded(where: str, limit: float | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def unhurried() -> Iterator[None]:
+    """No limit of a guard around this block runs during it; it has afterwards what it had before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+
+@contextmanager
 def _alarm(limit: float | None) -> Iterator[None]:
     if limit is None or threading.current_thread() is not threading.main_thread():
         yield

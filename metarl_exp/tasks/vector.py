@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from metarl_exp.tasks.episode_env import Episode, EpisodeEnv, Recipe
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.guard import guarded, unhurried
 from metarl_exp.types import EnvironmentFailure, Spec, Step
 
 GRACE = 2.0  # s: for an environment to close or to say where it hangs, before it is given up
@@ -83,7 +83,8 @@ class Pools:
         if size not in self.kept:
             while len(self.kept) >= KEPT:
                 self.discard(next(iter(self.kept)))
-            self.kept[size] = self.make(size)
+            with unhurried():  # worker processes may take longer to start than environments to answer
+                self.kept[size] = self.make(size)
         self.kept.move_to_end(size)
         return self.kept[size]
 
@@ -116,7 +117,7 @@ class VectorBatch:
         self.pools, self.recipe, self.spec, self.episodes = pools, recipe, spec, episodes
         self.shape, self.device = shape, device
         self.films: dict[int, tuple[EpisodeEnv, int]] = {}  # of an episode: its environment, and how far it has come
-        self.pools.of(len(episodes))  # what takes long to start, starts here, where no time limit runs
+        self.pools.of(len(episodes))
 
     def reset(self) -> Tensor:
         self.pool = self.pools.of(len(self.episodes))

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.guard import guarded, unhurried
 from metarl_exp.types import EnvironmentFailure
 
 
@@ -45,9 +45,24 @@ def test_a_limit_that_ran_out_while_an_inner_guard_waited_is_not_forgotten():
         outer()
 
 
+def test_what_is_not_to_be_hurried_takes_nothing_from_the_limit_around_it():
+    def outer():
+        with guarded("outer", 0.2):
+            with unhurried():
+                time.sleep(0.5)
+            time.sleep(60)
+
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFailure, match=r"^outer: TimeoutError: no answer within 0.2 s$"):
+        outer()
+    assert 0.65 < time.monotonic() - began < 3
+
+
 def test_nothing_is_left_behind():
     before = signal.getsignal(signal.SIGALRM)
-    with guarded("fine", 60):
+    with guarded("fine", 60), unhurried():
+        pass
+    with unhurried():
         pass
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
