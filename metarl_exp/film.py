@@ -77,8 +77,8 @@ def moments(length: int, most: int) -> list[int]:
 
 
 def evenly(length: int, number: int) -> list[int]:
-    """`number` steps from 0 to `length`, both included."""
-    return np.linspace(0, length, number).round().astype(int).tolist()
+    """`number` steps from 0 to `length`, both included, or all of them if they are fewer."""
+    return np.unique(np.linspace(0, length, number).round().astype(int)).tolist()
 
 
 def write_film(scenes: Sequence[Scene], heads: Sequence[str], steps: Sequence[int], path: Path, fps: float) -> Path:

@@ -75,27 +75,36 @@ def make_film(learner: MetaLearner, evaluation: Evaluation, theta: Parameters, f
     """
     require_integer("evaluation.steps", evaluation.steps, low=1)
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame without a display
-    distribution, strip = learner.task_distribution, filming.format in STRIPS
+    strip = filming.format in STRIPS
+    choose = partial(film.evenly, number=film.STILLS) if strip else partial(film.moments, most=film.FRAMES)
     rows = filming.rows(len(evaluation.tasks(learner, "test")))
-    tasks = evaluation.tasks(learner, "test")[rows]
-    measure = partial(evaluation.measure, learner, theta, "test", rows)
-    depicted = isinstance(distribution, Depicted)
-    episodes = before_and_after(measure() if depicted else measure(watch=lambda k: require_filmable), len(rows))
-    length = max(len(episode.rewards) for pair in episodes for episode in pair)
-    steps = film.evenly(length, film.STILLS) if strip else film.moments(length, film.FRAMES)
-    paints = drawn(distribution, tasks, episodes) if depicted else photographed(measure, evaluation, episodes, steps)
-    scenes = [
-        Scene(
-            f"test task {row}: {values(distribution, task)}",
-            [Take(paint, episode.rewards.numpy()) for paint, episode in zip(*pair, strict=True)],
-        )
-        for row, task, *pair in zip(rows, tasks, paints, episodes, strict=True)
-    ]
+    scenes, steps = shoot(learner, evaluation, theta, rows, choose)
     heads = ["before adaptation", f"after {evaluation.steps} gradient step{'' if evaluation.steps == 1 else 's'}"]
     path.parent.mkdir(parents=True, exist_ok=True)
     if strip:
         return film.write_strip(scenes, heads, steps, path)
     return film.write_film(scenes, heads, steps, path, filming.fps)
+
+
+def shoot(
+    learner: MetaLearner,
+    evaluation: Evaluation,
+    theta: Parameters,
+    rows: Sequence[int],
+    choose: Callable[[int], list[int]],
+) -> tuple[list[Scene], list[int]]:
+    """A scene for each of these test tasks, and the steps to show, which `choose` picks for the longest episode."""
+    distribution, tasks = learner.task_distribution, evaluation.tasks(learner, "test")[rows]
+    measure = partial(evaluation.measure, learner, theta, "test", rows)
+    depicted = isinstance(distribution, Depicted)
+    episodes = before_and_after(measure() if depicted else measure(watch=lambda k: require_filmable), len(rows))
+    steps = choose(max(len(episode.rewards) for episode in chain(*episodes)))
+    paints = drawn(distribution, tasks, episodes) if depicted else photographed(measure, evaluation, episodes, steps)
+    scenes = []
+    for row, task, ways, pair in zip(rows, tasks, paints, episodes, strict=True):
+        takes = [Take(paint, episode.rewards.numpy()) for paint, episode in zip(ways, pair, strict=True)]
+        scenes.append(Scene(f"test task {row}: {values(distribution, task)}", takes))
+    return scenes, steps
 
 
 def before_and_after(measured: list[Trajectories], tasks: int) -> list[list[Episode]]:
@@ -107,9 +116,8 @@ def values(distribution: TaskDistribution, task: Tensor) -> str:
     """A task in words: its parameters, or the first of them if they are many; whole numbers to the last digit."""
     named = zip(distribution.parameter_names, task.tolist(), strict=True)
     words = [f"{name} {value:.0f}" if value.is_integer() else f"{name} {value:.3g}" for name, value in named]
-    return ", ".join(words[:NAMED]).replace("-", "−") + (
-        f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
-    )
+    more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+    return ", ".join(words[:NAMED]).replace("-", "−") + more
 
 
 def drawn(distribution: Depicted, tasks: Tensor, episodes: list[list[Episode]]) -> list[list[Paint]]:

@@ -72,7 +72,7 @@ def test_moments_are_few_evenly_apart_and_include_both_ends(length, most):
 
 def test_stills_are_evenly_apart():
     assert film.evenly(100, 6) == [0, 20, 40, 60, 80, 100]
-    assert film.evenly(3, 6) == [0, 1, 1, 2, 2, 3]
+    assert film.evenly(3, 6) == [0, 1, 2, 3]
 
 
 # ---- what a screen shows
