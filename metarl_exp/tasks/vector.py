@@ -117,7 +117,7 @@ class VectorBatch:
         self.pools, self.recipe, self.spec, self.episodes = pools, recipe, spec, episodes
         self.shape, self.device = shape, device
         self.films: dict[int, tuple[EpisodeEnv, int]] = {}  # of an episode: its environment, and how far it has come
-        self.pools.of(len(episodes))
+        self.pools.of(len(episodes))  # made before the first reset, which has a limit
 
     def reset(self) -> Tensor:
         self.pool = self.pools.of(len(self.episodes))
