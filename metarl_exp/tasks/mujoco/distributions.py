@@ -9,7 +9,7 @@ from metarl_exp.tasks.mujoco.goals import Direction, Position, Velocity
 from metarl_exp.tasks.mujoco.locomotion import Locomotion
 from metarl_exp.tasks.mujoco.robots import ANT, ANT_WITH_PLACE, HALF_CHEETAH, HOPPER, HUMANOID, WALKER2D, Machine
 
-TWO_TASKS = "there are two tasks, ahead and back, and both are trained on: test tasks are new draws of the same two"
+TWO_TASKS = "there are two tasks, ahead and back: test tasks are the same two that are trained on"
 
 
 class HalfCheetahDirection(Locomotion):
