@@ -104,6 +104,10 @@ class Faulty(gymnasium.Env):
             getattr(self, self.deed)(answer)
         return tuple(answer)
 
+    def close(self):
+        if self.deed == "never_closes" and self.episodes:
+            time.sleep(1000)
+
     def raises(self, answer):
         raise Unpicklable("broken", lambda: None)
 

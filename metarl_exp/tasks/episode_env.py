@@ -98,7 +98,10 @@ class Recipe:
         """Raise ValueError if the reset has put an attribute back."""
         for path, value in settings.attribute.items():
             found = self.paths[path].read(env.unwrapped)
-            if not (math.isclose(found, value, rel_tol=1e-6) if isinstance(value, float) else found == value):
+            same = (
+                math.isclose(found, value, rel_tol=1e-6) if isinstance(value, float) else np.array_equal(found, value)
+            )
+            if not same:
                 raise ValueError(f"reset() sets {path} to {found!r} although the task says {value!r}")
 
     def name_of(self, episode: Episode) -> str:

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 
 
-class HiddenGoal(gymnasium.Wrapper[np.ndarray, int, Any, Any]):
+class HiddenGoal(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
     """Moves the goal of a MiniGrid room to (`goal_x`, `goal_y`), counted from 1 behind the upper left wall.
 
     What is observed is where the agent is and which way it looks, (x, y, direction) as a MultiDiscrete. Actions are
@@ -33,7 +33,7 @@ class HiddenGoal(gymnasium.Wrapper[np.ndarray, int, Any, Any]):
         grid.set(*self.place, there)
         return self._observation(), info
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         _, reward, terminal, truncated, info = self.env.step(action)
         return self._observation(), float(reward), terminal, truncated, info | {"is_success": terminal}
 

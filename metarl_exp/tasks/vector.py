@@ -3,7 +3,7 @@
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from metarl_exp.tasks.guard import guarded, unhurried
 from metarl_exp.types import EnvironmentFailure, Spec, Step
 
 GRACE = 2.0  # s: for an environment to close or to say where it hangs, before it is given up
+HURRY = 0.01  # s: what is left to others of a kind after one that took too long
 KEPT = 2  # pools: training and evaluation alternate
 
 
@@ -61,10 +62,13 @@ class InProcess:
         return Answer(observation, reward, *flags(info, reward.shape))
 
     def close(self) -> None:
+        limit = GRACE
         for env in self.vector.envs:
-            # One that has failed may fail or hang again.
-            with suppress(EnvironmentFailure), guarded("closing", GRACE):
-                env.close()
+            try:
+                with guarded("closing", limit):
+                    env.close()
+            except EnvironmentFailure as failure:  # one that has failed may fail or hang again, and so may its like
+                limit = HURRY if isinstance(failure.__cause__, TimeoutError) else limit
         self.vector.closed = True
 
 

@@ -16,7 +16,7 @@ import torch
 
 from metarl_exp.policy import CategoricalMLP
 from metarl_exp.sampler import Sampler
-from metarl_exp.tasks import GymnasiumTasks, worker_pool
+from metarl_exp.tasks import GymnasiumTasks, vector, worker_pool
 from metarl_exp.types import EnvironmentFailure
 
 ROOT = Path(__file__).parents[2]
@@ -177,6 +177,17 @@ def test_closing_or_dropping_a_distribution_ends_its_workers():
         end(tasks)
         del tasks
         assert not any(process.is_alive() for process in running)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_environments_that_never_close_are_given_up_together(workers, monkeypatch):
+    monkeypatch.setattr(vector, "GRACE", 0.2)
+    tasks = tasks_of("never_closes", workers)
+    roll(tasks, (0.5, 0.5, 0.5, 0.5))
+    began, running = time.monotonic(), processes(tasks) if workers else []
+    tasks.close()
+    assert time.monotonic() - began < 3
+    assert not any(process.is_alive() for process in running)
 
 
 def hold_workers(pipe, deed):
