@@ -19,6 +19,8 @@ from metarl_exp.types import Trajectories
 
 OVER = "95 % t-interval over the test tasks of this one training run; intervals over seeds are another thing"
 
+DECIMALS = 6  # that files keep of a return
+
 
 class Candidate(NamedTuple):
     """A θ to evaluate, and the number of outer steps behind it."""
@@ -43,7 +45,7 @@ def evaluate(
         },
     }
     if isinstance(distribution, Solvable):
-        content["optimal_returns"] = np.round(distribution.optimal_returns(tasks).numpy(), 6).tolist()
+        content["optimal_returns"] = np.round(distribution.optimal_returns(tasks).numpy(), DECIMALS).tolist()
     return content, measured
 
 
@@ -55,7 +57,7 @@ def summarise(returns: Tensor, iteration: int, success: Tensor | None = None) ->
     values = returns.double().numpy()
     return {
         "iteration": iteration,
-        "returns": np.round(values, 6).tolist(),
+        "returns": np.round(values, DECIMALS).tolist(),
         **_over_tasks(values),
         "tasks_made_worse": (values < values[:, :1]).mean(0).tolist(),
         "n": len(values),
@@ -66,9 +68,9 @@ def summarise(returns: Tensor, iteration: int, success: Tensor | None = None) ->
 def _over_tasks(values: np.ndarray) -> dict[str, Any]:
     intervals = [t_interval(column) for column in values.T]
     return {
-        "mean": [i.mean for i in intervals],
+        "mean": [round(i.mean, DECIMALS) for i in intervals],
         # One task has no interval: null, since JSON has no infinity.
-        "interval": [[i.low, i.high] if i.n > 1 else None for i in intervals],
+        "interval": [[round(i.low, DECIMALS), round(i.high, DECIMALS)] if i.n > 1 else None for i in intervals],
     }
 
 
