@@ -1,13 +1,16 @@
 """The classical agents for MDPs: their posteriors in closed form, and what each plan must be."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from metarl_exp import classical
 from metarl_exp.agents import Random, mdp, play
 from metarl_exp.agents.belief import Belief, Prior
 from metarl_exp.agents.mdp import BEB, OPSRL, PSRL, UCRL2, Optimal, best_at_random
+from metarl_exp.comparison import Mean, PublishedTable, difference
 from metarl_exp.maths.planning import optimal_action_values, policy_values
 from metarl_exp.tasks import Bandit, TabularMDP
 
@@ -214,6 +217,32 @@ def test_learning_is_worth_more_than_chance_and_less_than_knowing(name):
     rows = TASKS.sample(200, seeded())
     chance, learned, known = (total(agent, rows, 30).mean() for agent in (Random(), AGENTS[name], Optimal()))
     assert chance + 0.4 * (known - chance) < learned < known
+
+
+# ---- the stored table
+
+
+def test_the_stored_table_is_the_published_one():
+    """All 35 cells within 1.6 % and three standard errors, all but UCRL2's within 1.2 % and one and a half."""
+    path = Path(__file__).parents[2] / "experiments" / "duan2016" / "mdps.yaml"
+    study = classical.read(path)
+    stored = classical.kept(study, path.with_suffix(".json"))
+    source = study.published
+    published = PublishedTable(path.parent / source["file"], source["paper"], source["table"])
+    compared = 0
+    for row in study.rows:
+        cells = stored[row.name]["cells"]
+        for column in study.columns:
+            number, cell = published(row.published, column.published), cells[column.name]
+            if number:
+                gap = difference(Mean(cell["mean"], cell["standard_error"]), number.value)
+                percent, errors = (1.6, 3) if column.name == "UCRL2" else (1.2, 1.5)
+                assert abs(gap.percent) < percent, (row.name, column.name)
+                assert abs(gap.standard_errors) < errors, (row.name, column.name)
+                compared += 1
+        assert cells["Random"]["mean"] == min(cell["mean"] for cell in cells.values())
+        assert cells["optimum"]["mean"] == max(cell["mean"] for cell in cells.values())
+    assert compared == 35
 
 
 # ---- guards
