@@ -56,7 +56,7 @@ def best_at_random(values: Tensor, generator: torch.Generator) -> Tensor:
     """The action of the largest value, [..., A] → [...]; among equals, rounding aside, each with the same probability.
 
     At every step afresh: who always took the first of them would try one action a state in his first episode, and be
-    worth 6 % less without a prior that makes him look for better.
+    worth 5 % less without a prior that makes him look for better.
     """
     largest = values.amax(-1, keepdim=True)
     equal = values >= largest - ROUNDING * largest.abs()
