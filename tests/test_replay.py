@@ -324,7 +324,7 @@ def test_no_display_is_asked_for(tmp_path, monkeypatch):
             return super().frame(task, trajectory)
 
     filmed(Countdown(env=Looking), tmp_path / "strip.png", Filming(tasks=1, format="png"))
-    assert set(seen) == {"dummy"}
+    assert set(seen) == {"offscreen"}
 
 
 def test_the_best_theta_is_filmed_unless_another_is_asked_for(navigation, monkeypatch):
