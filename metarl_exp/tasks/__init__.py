@@ -1,7 +1,8 @@
 """Task distributions: what is shared by all tasks is code, what differs is a row of numbers.
 
 A distribution is any object with the attributes and methods of `TaskDistribution`; `navigation_2d.py` is the file to
-copy for one of your own. Importing this package registers each shipped distribution as a Gymnasium environment.
+copy for one of your own. Importing this package registers navigation and CartPole as Gymnasium environments; any
+other distribution is one through `TaskEnv`.
 """
 
 from metarl_exp.tasks.bandit import Bandit
