@@ -19,6 +19,8 @@ OPTIONS = sorted(str(file.relative_to(CONF).with_suffix("")) for file in CONF.rg
 
 # Meta-World pins another MuJoCo than the one here and lives in an environment of its own.
 ELSEWHERE = [option for option in OPTIONS if option.startswith("metaworld")]
+HERE = [option for option in OPTIONS if option not in ELSEWHERE]
+SLOW = ["highway"]  # a hundredth of a second each step
 
 
 class Line:
@@ -434,15 +436,20 @@ def test_a_distribution_that_hangs_is_a_fault(monkeypatch):
 
 def test_the_listing_sees_every_option():
     assert len(OPTIONS) == len(build._options(None)["tasks"]) > 20
-    assert {"navigation_2d", "cartpole", "pendulum"} <= set(OPTIONS) - set(ELSEWHERE)
+    assert {"navigation_2d", "cartpole", "pendulum", *SLOW} <= set(HERE)
 
 
-@pytest.mark.parametrize("option", sorted({*OPTIONS} - {*ELSEWHERE}))
+# Of the libraries behind some environments, when they are imported; SWIG's crash the interpreter if they are errors.
+@pytest.mark.filterwarnings("ignore:.*swigvarlink:DeprecationWarning", "ignore:.*SwigPy.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*pkg_resources.*")
+@pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.slow] * (o in SLOW)) for o in HERE])
 def test_what_is_shipped_is_clean(option):
-    """In episodes of ten steps, if it has a horizon."""
+    """In episodes of twenty steps at most."""
     node = build.task_node(option, [])
-    if "horizon" in node:
-        node.horizon = 10
-    findings = check_node(node)
+    node.horizon = min(node.horizon, 20)
+    try:
+        findings = check_node(node)
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
     assert verdicts(findings, FAULT) == set(), [f for f in findings if f.verdict == FAULT]
     assert verdicts(findings, NOT_RUN) == set()

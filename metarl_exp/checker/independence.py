@@ -102,7 +102,8 @@ def tasks_are_applied(subject: Subject) -> Iterator[Seen]:
     if not any(_has_effect(subject, others)):
         yield fault(
             f"tasks {_short(tasks[0])} and {' and '.join(_short(row) for row in others)} gave the same observations, "
-            f"rewards and ends in {subject.steps(LONG)} steps of random and constant actions"
+            f"rewards and ends in {subject.steps(LONG)} steps of random and constant actions: not applied, unless only "
+            "better actions can tell them apart"
         )
         return
     varied = _one_column_each(tasks)
