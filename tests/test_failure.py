@@ -151,7 +151,8 @@ def test_in_forked_workers(tmp_path, deed):
 @pytest.mark.parametrize("workers", [SPAWNED, SERVED], ids=["spawn", "forkserver"])
 @pytest.mark.parametrize("deed", SAID)
 def test_in_workers_started_otherwise(tmp_path, deed, workers):
-    require_ended_well(tmp_path, deed, *run_command(tmp_path, deed, workers))
+    """With a limit that a busy machine keeps, too."""
+    require_ended_well(tmp_path, deed, *run_command(tmp_path, deed, [*workers, "environment_timeout=20"]))
 
 
 def test_the_real_command(tmp_path):
