@@ -227,6 +227,7 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
     stored = kept(study, path.with_suffix(".json"))
     todo = [row for row in study.rows if (row.name in only or not only) and (again or row.name not in stored)]
     plays = sum(len(column.settings()) + 1 for column in study.columns)
+    write(path, study, stored, published)  # also what was kept may be shown in another way by now
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for longest, together in itertools.groupby(todo, lambda row: study.longest(row).name):
             task = progress.add_task(longest, total=plays)
@@ -234,9 +235,14 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
             stored |= played
             for name, row in played.items():
                 console.print(f"{name}: {row['provenance']['seconds']:.0f} s")
-            replace(path.with_suffix(".json"), as_json(study, stored))
-            replace(path.with_suffix(".md"), as_markdown(study, stored, published))
+            write(path, study, stored, published)
     return stored
+
+
+def write(path: Path, study: Study, stored: Mapping[str, Any], published: PublishedTable) -> None:
+    """Both files beside the study."""
+    replace(path.with_suffix(".json"), as_json(study, stored))
+    replace(path.with_suffix(".md"), as_markdown(study, stored, published))
 
 
 def kept(study: Study, file: Path) -> dict[str, Any]:
