@@ -29,10 +29,6 @@ class Record(NamedTuple):
         """Steps of each episode, [N, M]."""
         return self.alive.sum(-1)
 
-    def ended(self) -> Tensor:
-        """Whether each episode's own end was seen, of either kind: [N, M] bool."""
-        return (self.terminal | self.truncated).any(-1)
-
 
 def random_actions(spec: Spec, shape: tuple[int, int, int], seed: int) -> Tensor:
     """Uniform actions for `shape` = (N, M, T): in [−1, 1], [N, M, T, A]; one of the choices, [N, M, T], if discrete."""
