@@ -279,7 +279,7 @@ def preflight() -> None:
         build.check_overrides(arguments.overrides, arguments.config_dir)
         if not arguments.multirun:
             build.build(build.compose(arguments.overrides, arguments.config_dir))
-    except ValueError as error:
+    except (ValueError, ModuleNotFoundError) as error:
         raise SystemExit(f"metarl-train: {error}") from None
 
 

@@ -1,7 +1,11 @@
 """Memory that tensors free is kept."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import metarl_exp
 
 PROGRAM = """
 import resource, sys, torch
@@ -24,3 +28,11 @@ def test_the_same_pages_are_used_again():
     """Without it, each of twenty tensors of 15,625 pages is touched for the first time; with it, at most a few are."""
     assert faults("leave") > 20 * 15_000
     assert faults("keep") < 5 * 15_625
+
+
+def test_waiting_threads_of_torch_leave_their_cores():
+    """Set by importing the package, before torch reads it, unless somebody has chosen otherwise."""
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    lines = Path(metarl_exp.__file__).read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(("import torch", "from metarl_exp")))
+    assert any("OMP_WAIT_POLICY" in line for line in lines[:first])
