@@ -29,7 +29,7 @@ class Line:
     version = 1
     parameter_names: tuple = ("goal", "wind")
 
-    def __init__(self, horizon=30):
+    def __init__(self, horizon=16):
         self.spec = Spec(observation_size=2, action_size=1, discrete=False, horizon=horizon)
 
     def sample(self, num_tasks, generator):
@@ -80,7 +80,7 @@ class LineEnv:
         return Step(self.observe(), self.reward(), self.terminal(), self.truncated(), self.success())
 
 
-def with_env(make, horizon=30, **methods):
+def with_env(make, horizon=16, **methods):
     """A distribution whose environments have other methods; `make` may change the arguments of the constructor."""
     changed = type("Changed", (LineEnv,), methods)
 
@@ -243,7 +243,7 @@ FAULTS = {
     # ends
     "time is up": (
         changed(terminal=lambda self: torch.full_like(self.x, self.t >= self.line.spec.horizon, dtype=torch.bool)),
-        "a time limit is not terminal", "terminal is set with step 29",
+        "a time limit is not terminal", "terminal is set with step 15",
     ),
     "ended and cut off": (
         changed(
@@ -389,7 +389,7 @@ NOTES = {
     ),
     "a limit of its own": (
         changed(truncated=lambda self: torch.full_like(self.x, self.t == 12, dtype=torch.bool)),
-        "a time limit is not terminal", r"\(truncated\) after 12 of 30 steps",
+        "a time limit is not terminal", r"\(truncated\) after 12 of 16 steps",
     ),
     "no turns": (changed(reset=takes_over, push=if_last), "batches share nothing", "refuse to .*: RuntimeError"),
 }  # fmt: skip
@@ -405,10 +405,10 @@ def test_what_is_no_fault_is_noted(noted):
 
 def test_an_end_at_the_horizon_can_be_declared():
     distribution = FAULTS["time is up"][0]
-    distribution.ends_at_horizon = "a game has thirty moves"
+    distribution.ends_at_horizon = "a game has sixteen moves"
     findings = check(distribution)
     assert verdicts(findings, FAULT) == set()
-    assert any("declared: a game has thirty moves" in finding.seen for finding in findings)
+    assert any("declared: a game has sixteen moves" in finding.seen for finding in findings)
 
 
 # ---- the checker itself
