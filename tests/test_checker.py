@@ -247,8 +247,8 @@ FAULTS = {
     ),
     "ended and cut off": (
         changed(
-            terminal=lambda self: self.x > 0.8,
-            truncated=lambda self: self.x > 0.85,
+            terminal=lambda self: self.x > 0.7,
+            truncated=lambda self: self.x > 0.72,
         ),
         "a time limit is not terminal", "both set",
     ),
