@@ -24,8 +24,13 @@ torch.set_num_threads(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """torch says this of itself at the first forward-mode derivative; all other warnings are errors."""
+    """What libraries say of themselves: torch at the first forward-mode derivative, Box2D and pygame when imported.
+
+    All other warnings are errors. SWIG's crash the interpreter if they are.
+    """
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+    config.addinivalue_line("filterwarnings", "ignore:.*(swigvarlink|SwigPy).*:DeprecationWarning")
+    config.addinivalue_line("filterwarnings", "ignore:.*pkg_resources.*")
 
 
 # Adam's eps is of the size of the gradients here: with a tiny one, φ hardly depends on |g| and a wrong Hessian hides.

@@ -439,9 +439,6 @@ def test_the_listing_sees_every_option():
     assert {"navigation_2d", "cartpole", "pendulum", *SLOW} <= set(HERE)
 
 
-# Of the libraries behind some environments, when they are imported; SWIG's crash the interpreter if they are errors.
-@pytest.mark.filterwarnings("ignore:.*swigvarlink:DeprecationWarning", "ignore:.*SwigPy.*:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*pkg_resources.*")
 @pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.slow] * (o in SLOW)) for o in HERE])
 def test_what_is_shipped_is_clean(option):
     """In episodes of twenty steps at most."""

@@ -1,5 +1,6 @@
 """Any Gymnasium environment as a distribution of tasks, from configuration alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import packages_distributions
 from typing import Any
@@ -68,6 +69,12 @@ class GymnasiumTasks:
         """The distributions, as package indices call them, that the environments come from."""
         known = packages_distributions()
         return tuple(dict.fromkeys(name for module in self.modules for name in known.get(module, ())))
+
+    @property
+    def train_test_overlap(self) -> str | None:
+        """Why a test task may be one of training, if they may."""
+        tasks = math.prod(variation.draw.size for variation in self.variations)
+        return f"there are {tasks:.0f} tasks in all" if math.isfinite(tasks) else None
 
     def close(self) -> None:
         """Give back all environments and workers; the next `make_env` makes new ones."""

@@ -1,5 +1,6 @@
 """What differs between the tasks of a Gymnasium environment: a named number, where it goes, and how it is drawn."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -16,12 +17,16 @@ PLACES = ("attribute", "argument", "option", "wrapper")
 class Draw(Protocol):
     """A distribution of one column of a task; `value` is what the environment is given for an entry of it."""
 
+    size: float  # how many values there are, infinite for a range of real numbers
+
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor: ...
     def value(self, entry: float) -> Any: ...
 
 
 class Uniform:
     """Uniform in [low, high)."""
+
+    size = math.inf
 
     def __init__(self, field: str, setting: Any) -> None:
         self.low, self.high = require_range(field, setting)
@@ -51,6 +56,7 @@ class Integer:
         self.low, self.high = (int(bound) for bound in require_range(field, setting))
         for bound in setting:
             require_integer(field, bound, low=self.low)
+        self.size: float = self.high - self.low + 1
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
         return torch.randint(self.low, self.high + 1, (num_tasks,), generator=generator).double()
@@ -68,6 +74,7 @@ class Choice:
         numbers = all(isinstance(value, int | float) for value in setting)
         self.entries = torch.tensor(setting if numbers else range(len(setting)), dtype=torch.float64)
         self.values = dict(zip(self.entries.tolist(), setting, strict=True))
+        self.size: float = len(self.values)
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
         return self.entries[torch.randint(len(self.entries), (num_tasks,), generator=generator)]

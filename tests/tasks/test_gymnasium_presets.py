@@ -16,12 +16,6 @@ PRESETS = {
     "minigrid_hidden_goal": "minigrid",
     "highway": "highway_env",
 }
-# Warnings of these libraries, or of what they import, that are not ours to heed.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*swigvarlink:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*pkg_resources.*"),
-]
 
 
 def preset(name) -> GymnasiumTasks:
@@ -176,3 +170,8 @@ def test_the_road_pays_what_the_task_says():
         assert right - ours == pytest.approx(0.4 * vehicle.target_lane_index[2] / 2, abs=1e-6)
         fast = np.clip((vehicle.speed * np.cos(vehicle.heading) - 20) / 10, 0, 1)
         assert speed - ours == pytest.approx(0.5 * fast, abs=1e-6)
+
+
+def test_few_tasks_are_declared_and_ranges_are_not():
+    assert preset("minigrid_hidden_goal").train_test_overlap == "there are 12 tasks in all"
+    assert preset("pendulum").train_test_overlap is None
