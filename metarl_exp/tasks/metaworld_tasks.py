@@ -3,6 +3,7 @@
 The benchmark's API draws the tasks and its environments step them; a row is a task as numbers (`metaworld_env.py`).
 """
 
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -85,6 +86,8 @@ class MetaWorld:
 
 class Number:
     """A column that is given to the environment as it is; only the benchmark draws it."""
+
+    size = math.inf
 
     def value(self, entry: float) -> float:
         return entry
