@@ -5,17 +5,22 @@
 
 Whole episodes of 20 tasks × 20 trajectories, in one process, where all variants take turns:
 
-- `gymnasium sync`, `gymnasium async`: Gymnasium's vector environments with random actions, four environments each (of
-  `async` each is a process); in rllab's physics Gymnasium's class with that model, observation and reward;
 - `sampling`: what the package does, `metarl_exp.sampler.rollout` with a policy of two hidden layers of 100;
-- `open loop`: the package's environments with random actions drawn before, the ceiling of the former;
-- `mujoco.rollout`: 400 whole episodes in one call, which computes no observation, reward or end.
+- `open loop`: the package's environments from the same states with the same actions, without the policy that chose
+  them: the ceiling of the former;
+- `mujoco.rollout`: the same 400 whole episodes in one call, which computes no observation, reward or end;
+- `gymnasium sync`, `gymnasium async`: Gymnasium's vector environments with the actions of the first four episodes (of
+  `async` each is a process); in rllab's physics Gymnasium's class with that model, observation and reward.
 
-A step is one action of an episode that is not over. Medians over the repeats.
+All take the actions of one rollout, since a step that presses a robot to the ground costs more than another. A step is
+one action of an episode that is not over. Medians over the repeats.
 """
 
 from __future__ import annotations
 
+import metarl_exp  # noqa: F401  before torch, whose threads it tells how to wait
+
+# isort: split
 import argparse
 import json
 import sys
@@ -40,6 +45,7 @@ from metarl_exp.allocator import keep_freed_memory
 from metarl_exp.policy import GaussianMLP
 from metarl_exp.sampler import rollout
 from metarl_exp.tasks.mujoco import AntDirection, HalfCheetahDirection
+from metarl_exp.types import Trajectories
 
 VARIANTS = ("gymnasium sync", "gymnasium async", "sampling", "open loop", "mujoco.rollout")
 THREADS = (1, 2)
@@ -135,7 +141,7 @@ class Runners:
         self.policy = GaussianMLP([100, 100], "relu", 1.0, 1e-6, 10.0, distribution.spec, generator, torch.float32)
         parameters = {name: p.detach() for name, p in self.policy.named_parameters()}
         self.parameters = {name: p.expand(tasks, *p.shape).clone() for name, p in parameters.items()}
-        self.actions = torch.randn(horizon, *self.shape, distribution.spec.action_size, generator=generator)
+        self.actions = self.rollout().actions.permute(2, 0, 1, 3).contiguous()
         limited = partial(gymnasium.wrappers.TimeLimit, max_episode_steps=horizon)
         makers = [lambda: limited(case.environment())] * ENVIRONMENTS
         self.vector = {
@@ -149,9 +155,11 @@ class Runners:
             return self.gymnasium(self.vector[variant])
         return {"sampling": self.sampling, "open loop": self.open_loop, "mujoco.rollout": self.mujoco}[variant]()
 
+    def rollout(self) -> Trajectories:
+        return rollout(self.env, self.policy, self.parameters, self.shape, torch.Generator().manual_seed(1))
+
     def sampling(self) -> int:
-        generator = torch.Generator().manual_seed(1)
-        return int(rollout(self.env, self.policy, self.parameters, self.shape, generator).mask.sum())
+        return int(self.rollout().mask.sum())
 
     def open_loop(self) -> int:
         alive, steps = torch.ones(self.shape, dtype=torch.bool), 0
@@ -167,8 +175,7 @@ class Runners:
         """As many steps as an episode has at most; a step after an end resets and does not count."""
         env.reset(seed=0)
         over, steps = np.zeros(ENVIRONMENTS, dtype=bool), 0
-        actions = self.actions.flatten(1, 2)[:, :ENVIRONMENTS].clamp(-1, 1).numpy()
-        for action in actions:
+        for action in self.actions[:, 0, :ENVIRONMENTS].clamp(-1, 1).numpy():
             steps += int((~over).sum())
             _, _, terminated, truncated, _ = env.step(action)
             over = terminated | truncated

@@ -38,13 +38,14 @@ def rollout(
     device, dtype = observation.device, parameters[next(iter(parameters))].dtype
     noise = policy.distribution.noise((horizon, *shape), policy.spec.action_size, generator).to(device, dtype)
     alive = torch.ones(shape, dtype=torch.bool, device=device)
-    final = observation = observation.to(dtype)
+    observation = observation.to(dtype)
+    act = policy.acting(parameters)
     history: list[tuple[Tensor, ...]] = []
     success: Tensor | None = None
     if watch:
         watch(env)
     for t in range(horizon):
-        distribution = policy(parameters, observation)
+        distribution = act(observation)
         action = distribution.mode() if deterministic else distribution.sample(noise[t])
         with guarded(f"step {t}", limit):
             step = env.step(action)
@@ -55,11 +56,14 @@ def rollout(
         if watch:
             watch(env)
         observation = step.observation.to(dtype)
-        final = torch.where(alive.unsqueeze(-1), observation, final)
-        alive = alive & ~(step.terminal | step.truncated)
-        if not alive.any():
-            break
+        ended = step.terminal | step.truncated
+        if ended.any():
+            alive = alive & ~ended
+            if not alive.any():
+                break
     observations, actions, rewards, terminal, mask = (torch.stack(x, dim=2) for x in zip(*history, strict=True))
+    seen = torch.cat([observations, observation.unsqueeze(2)], dim=2)
+    final = seen.gather(2, mask.sum(2).view(*shape, 1, 1).expand(*shape, 1, seen.shape[-1])).squeeze(2)
     trajectories = Trajectories(
         zero_where(~mask, observations),
         zero_where(~mask, actions),

@@ -7,7 +7,7 @@ Legend of every shape in this package: **N** tasks · **M** trajectories a task 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -101,6 +101,9 @@ class Policy(Protocol):
     def parameters(self) -> Iterator[Parameter]: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
     def __call__(self, parameters: Parameters, observations: Tensor) -> Distribution: ...
+    def acting(self, parameters: Parameters) -> Callable[[Tensor], Distribution]:
+        """The policy of these parameters alone, which has computed once what does not depend on observations."""
+        ...
 
 
 class EnvironmentFailure(RuntimeError):

@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 
 import pytest
 import torch
@@ -42,7 +43,14 @@ class Scripted:
         )
 
 
-class Echo:
+class Acting:
+    """What the policies below share: a policy that has nothing to compute once."""
+
+    def acting(self, parameters):
+        return partial(self, parameters)
+
+
+class Echo(Acting):
     """The mean action is the observation times the task's parameter, the deviation 1."""
 
     spec, distribution = SPEC, DiagonalGaussian
@@ -182,7 +190,7 @@ def test_the_sampler_steps_every_task_with_its_own_parameters():
     """Two tasks, two parameters: the first walks right, the second up."""
     tasks = Navigation2D(3, "scaled", False)
 
-    class Walk:
+    class Walk(Acting):
         spec, distribution = tasks.spec, DiagonalGaussian
 
         def __call__(self, parameters, observations):
@@ -220,7 +228,7 @@ def test_episodes_are_joined_with_zeros_after_the_shorter_ones():
 
 
 def test_discrete_actions_stay_integers_when_joined():
-    class Choose:
+    class Choose(Acting):
         spec, distribution = Spec(1, 2, True, 5), Categorical
 
         def __call__(self, parameters, observations):

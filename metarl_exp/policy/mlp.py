@@ -6,7 +6,8 @@ stack of them, [N, out, in], one for each task.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -93,11 +94,17 @@ class GaussianMLP(MLP):
         self.log_std = nn.Parameter(torch.full((spec.action_size,), math.log(init_std), dtype=dtype))
 
     def forward(self, parameters: Parameters, observations: Tensor) -> DiagonalGaussian:
-        mean = self.outputs(parameters, observations)
+        return self.acting(parameters)(observations)
+
+    def acting(self, parameters: Parameters) -> Callable[[Tensor], DiagonalGaussian]:
         log_std = bounded_log_std(parameters["log_std"], *self.bounds)
-        if log_std.dim() == 2:
-            log_std = log_std.view(-1, *[1] * (mean.dim() - 2), mean.shape[-1])
-        return DiagonalGaussian(mean, log_std.expand_as(mean))
+
+        def distribution(observations: Tensor) -> DiagonalGaussian:
+            mean = self.outputs(parameters, observations)
+            shape = [len(log_std), *[1] * (mean.dim() - 2), -1] if log_std.dim() == 2 else [-1]
+            return DiagonalGaussian(mean, log_std.view(shape).expand_as(mean))
+
+        return distribution
 
 
 class CategoricalMLP(MLP):
@@ -122,3 +129,6 @@ class CategoricalMLP(MLP):
 
     def forward(self, parameters: Parameters, observations: Tensor) -> Categorical:
         return Categorical(self.outputs(parameters, observations))
+
+    def acting(self, parameters: Parameters) -> Callable[[Tensor], Categorical]:
+        return partial(self, parameters)
