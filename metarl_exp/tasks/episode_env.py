@@ -19,7 +19,7 @@ from metarl_exp.validation import nearest
 Row = tuple[float, ...]
 
 
-class Episode(NamedTuple):
+class EpisodeKey(NamedTuple):
     """What tells one episode from another."""
 
     task: int  # which of the N tasks
@@ -104,11 +104,11 @@ class Recipe:
             if not same:
                 raise ValueError(f"reset() sets {path} to {found!r} although the task says {value!r}")
 
-    def name_of(self, episode: Episode) -> str:
+    def name_of(self, episode: EpisodeKey) -> str:
         """A task and trajectory as failures name them."""
         return f"{self.name_of_task(episode)}, trajectory {episode.trajectory}"
 
-    def name_of_task(self, episode: Episode) -> str:
+    def name_of_task(self, episode: EpisodeKey) -> str:
         parameters = ", ".join(f"{v.name}={x:.4g}" for v, x in zip(self.variations, episode.row, strict=True))
         return f"task {episode.task} ({parameters})"
 
@@ -192,7 +192,7 @@ class EpisodeEnv(gymnasium.Env[np.ndarray, Any]):
             if spec.discrete
             else gymnasium.spaces.Box(-1.0, 1.0, (spec.action_size,), np.float32)
         )
-        self.episode: Episode | None = None
+        self.episode: EpisodeKey | None = None
         self.env: gymnasium.Env[Any, Any] | None = None
         self.arguments: dict[str, Any] = {}
 
@@ -208,7 +208,7 @@ class EpisodeEnv(gymnasium.Env[np.ndarray, Any]):
                 raise self._failure(error) from error
         return self.last, {}
 
-    def _begin(self, episode: Episode) -> np.ndarray:
+    def _begin(self, episode: EpisodeKey) -> np.ndarray:
         settings = self.recipe.settings(episode.row)
         if self.env is None or settings.argument != self.arguments:
             self.close()

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.episode_env import Episode, EpisodeEnv, Recipe
+from metarl_exp.tasks.episode_env import EpisodeEnv, EpisodeKey, Recipe
 from metarl_exp.tasks.vector import InProcess, Pools, VectorBatch
 from metarl_exp.tasks.worker_pool import InWorkers
 from metarl_exp.types import Spec
@@ -32,7 +32,7 @@ class Fleet:
         seeds = torch.randint(2**31 - 1, shape, generator=generator).tolist()
         rows = [tuple(row) for row in tasks.tolist()]
         episodes = [
-            Episode(i, j, rows[i], seed) for i, its_seeds in enumerate(seeds) for j, seed in enumerate(its_seeds)
+            EpisodeKey(i, j, rows[i], seed) for i, its_seeds in enumerate(seeds) for j, seed in enumerate(its_seeds)
         ]
         return VectorBatch(self.pools, self.recipe, self.spec, episodes, shape, device)
 

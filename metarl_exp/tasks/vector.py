@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from metarl_exp.tasks.episode_env import Episode, EpisodeEnv, Recipe
+from metarl_exp.tasks.episode_env import EpisodeEnv, EpisodeKey, Recipe
 from metarl_exp.tasks.guard import guarded, unhurried
 from metarl_exp.types import EnvironmentFailure, Spec, Step
 
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 class Pool(Protocol):
     """Environments of n episodes, to be started again and again."""
 
-    def start(self, episodes: Sequence[Episode]) -> np.ndarray: ...
+    def start(self, episodes: Sequence[EpisodeKey]) -> np.ndarray: ...
     def step(self, actions: np.ndarray) -> Answer: ...
     def close(self) -> None: ...
 
@@ -52,7 +52,7 @@ class InProcess:
     def __init__(self, make: Callable[[], EpisodeEnv], size: int) -> None:
         self.vector = SyncVectorEnv([make] * size, autoreset_mode=AutoresetMode.DISABLED)
 
-    def start(self, episodes: Sequence[Episode | None]) -> np.ndarray:
+    def start(self, episodes: Sequence[EpisodeKey | None]) -> np.ndarray:
         self.vector.set_attr("episode", list(episodes))
         observation, _ = self.vector.reset()
         return observation
@@ -114,7 +114,7 @@ class VectorBatch:
         pools: Pools,
         recipe: Recipe,
         spec: Spec,
-        episodes: list[Episode],
+        episodes: list[EpisodeKey],
         shape: tuple[int, int],
         device: torch.device,
     ) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from metarl_exp.tasks.episode_env import Episode, EpisodeEnv
+from metarl_exp.tasks.episode_env import EpisodeEnv, EpisodeKey
 from metarl_exp.tasks.vector import FLAGS, InProcess
 
 
@@ -43,7 +43,7 @@ class Share(gymnasium.Env[np.ndarray, Any]):
         self.observation_space = self.pool.vector.observation_space
         self.action_space = self.pool.vector.action_space
         self.nothing = np.zeros(self.observation_space.shape or (), np.float32), np.zeros(size)
-        self.episodes: list[Episode] = []
+        self.episodes: list[EpisodeKey] = []
         self.busy = self.ending = False
         if os.getpid() != owner:
             self._become_worker(faults)

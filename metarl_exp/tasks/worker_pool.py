@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from metarl_exp.tasks.episode_env import Episode, EpisodeEnv, Recipe
+from metarl_exp.tasks.episode_env import EpisodeEnv, EpisodeKey, Recipe
 from metarl_exp.tasks.vector import GRACE, Answer, flags
 from metarl_exp.tasks.worker import Failure, Share
 from metarl_exp.types import EnvironmentFailure
@@ -51,7 +51,7 @@ class InWorkers:
                 f"a worker died while it started (tasks.start_method={start_method}); what it printed says why"
             ) from error
 
-    def start(self, episodes: Sequence[Episode]) -> np.ndarray:
+    def start(self, episodes: Sequence[EpisodeKey]) -> np.ndarray:
         self.episodes = [episodes[i : i + self.share] for i in range(0, self.size, self.share)]
         with self._deaths_reported():
             self.vector.set_attr("episodes", self.episodes)
