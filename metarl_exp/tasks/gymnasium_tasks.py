@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.episode_env import Recipe
 from metarl_exp.tasks.extras import require_extra
-from metarl_exp.tasks.fleet import Fleet
-from metarl_exp.tasks.variation import variation
-from metarl_exp.tasks.vector import VectorBatch
+from metarl_exp.tasks.vector.batch import VectorBatch
+from metarl_exp.tasks.vector.episode_env import Recipe
+from metarl_exp.tasks.vector.fleet import Fleet
+from metarl_exp.tasks.vector.variation import variation
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_integer
 

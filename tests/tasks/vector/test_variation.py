@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_exp.tasks.variation import Path, variation
+from metarl_exp.tasks.vector.variation import Path, variation
 
 N = 10_000
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from metarl_exp.tasks.episode_env import EpisodeEnv, EpisodeKey
-from metarl_exp.tasks.vector import FLAGS, InProcess
+from metarl_exp.tasks.vector.batch import FLAGS, InProcess
+from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey
 
 
 class Failure(NamedTuple):

@@ -11,8 +11,8 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from metarl_exp.tasks.episode_env import EpisodeEnv, EpisodeKey, Recipe
 from metarl_exp.tasks.guard import guarded, unhurried
+from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey, Recipe
 from metarl_exp.types import EnvironmentFailure, Spec, Step
 
 GRACE = 2.0  # s: for an environment to close or to say where it hangs, before it is given up

@@ -5,9 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.episode_env import EpisodeEnv, EpisodeKey, Recipe
-from metarl_exp.tasks.vector import InProcess, Pools, VectorBatch
-from metarl_exp.tasks.worker_pool import InWorkers
+from metarl_exp.tasks.vector.batch import InProcess, Pools, VectorBatch
+from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey, Recipe
+from metarl_exp.tasks.vector.worker_pool import InWorkers
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_choice, require_integer
 

@@ -16,10 +16,11 @@ import torch
 
 from metarl_exp.policy import CategoricalMLP
 from metarl_exp.sampler import Sampler
-from metarl_exp.tasks import GymnasiumTasks, vector, worker_pool
+from metarl_exp.tasks import GymnasiumTasks
+from metarl_exp.tasks.vector import batch, worker_pool
 from metarl_exp.types import EnvironmentFailure
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -181,7 +182,7 @@ def test_closing_or_dropping_a_distribution_ends_its_workers():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_environments_that_never_close_are_given_up_together(workers, monkeypatch):
-    monkeypatch.setattr(vector, "GRACE", 0.2)
+    monkeypatch.setattr(batch, "GRACE", 0.2)
     tasks = tasks_of("never_closes", workers)
     roll(tasks, (0.5, 0.5, 0.5, 0.5))
     began, running = time.monotonic(), processes(tasks) if workers else []

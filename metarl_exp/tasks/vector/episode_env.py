@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
 from metarl_exp.tasks.spaces import Interface
-from metarl_exp.tasks.variation import Path, Variation
+from metarl_exp.tasks.vector.variation import Path, Variation
 from metarl_exp.types import EnvironmentFailure, Spec
 from metarl_exp.validation import nearest
 
