@@ -1,6 +1,6 @@
 """Environment steps a second of half-cheetah and ant, against Gymnasium's vector environments and MuJoCo alone.
 
-    python benchmarks/locomotion.py [--repeats 5] [--output FILE.json]   # and FILE.md with the table
+    python benchmarks/locomotion.py [--repeats 5] [--output FILE.json [--add]]   # and FILE.md, the table
     python benchmarks/locomotion.py --check                              # Gymnasium's environments compute the same
 
 Whole episodes of 20 tasks × 20 trajectories, in one process, where all variants take turns:
@@ -236,6 +236,21 @@ def measure(tasks: int, trajectories: int, horizon: int, repeats: int, patient: 
     return {"setting": setting, "machine": where, "others_cores": busiest, "rates": rates}
 
 
+def together(earlier: Record, later: Record) -> Record:
+    """Two measurements as one with the repeats of both; ValueError if they are not of the same setting and machine."""
+    for key in ("setting", "machine"):
+        if earlier[key] != later[key]:
+            raise ValueError(f"measured with another {key}: {earlier[key]} and {later[key]}")
+    rates = {
+        name: {
+            threads: {variant: earlier["rates"][name][threads][variant] + more for variant, more in variants.items()}
+            for threads, variants in by_threads.items()
+        }
+        for name, by_threads in later["rates"].items()
+    }
+    return later | {"rates": rates, "others_cores": max(earlier["others_cores"], later["others_cores"])}
+
+
 def table(results: Record) -> str:
     """The fastest repeats and their ratios, in Markdown."""
     ratios = {
@@ -296,6 +311,7 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=200)
     parser.add_argument("--impatient", action="store_true", help="do not wait until the machine is idle")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="where measurements are written; FILE.md too")
+    parser.add_argument("--add", action="store_true", help="to the repeats that are in FILE.json already")
     parser.add_argument("--check", action="store_true", help="only check that Gymnasium's environments are the same")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -304,6 +320,8 @@ def main() -> None:
     results = measure(
         arguments.tasks, arguments.trajectories, arguments.horizon, arguments.repeats, not arguments.impatient
     )
+    if arguments.add and arguments.output and arguments.output.exists():
+        results = together(json.loads(arguments.output.read_text()), results)
     print(table(results))
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=2) + "\n")
