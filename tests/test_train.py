@@ -140,11 +140,21 @@ def die_in_iteration(monkeypatch, number: int, where: str) -> None:
     monkeypatch.setattr(train.checkpoint, "save_latest", save_latest)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """Whole runs, by their options: each is made once."""
+    return {}
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("number", [1, 4, 6])
 @pytest.mark.parametrize("options", [[], ["outer_optimizer=adam", "inner_optimizer=adam"]], ids=["trpo", "adam"])
-def test_interrupted_and_continued_equals_uninterrupted(run, tmp_path, monkeypatch, number, where, options):
-    whole, _ = run(*options, output=tmp_path / "whole")
+def test_interrupted_and_continued_equals_uninterrupted(
+    run, tmp_path, monkeypatch, number, where, options, uninterrupted
+):
+    if tuple(options) not in uninterrupted:
+        uninterrupted[tuple(options)], _ = run(*options, output=tmp_path / "whole")
+    whole = uninterrupted[tuple(options)]
     with monkeypatch.context() as patched:
         die_in_iteration(patched, number, where)
         with pytest.raises(Killed):
@@ -210,15 +220,15 @@ def wait_for_iterations(output: Path, number: int) -> RunFolder:
 
 def test_sigkill_a_second_launch_and_the_same_command_again(run, tmp_path):
     """A real process killed with SIGKILL; while it lives, a second launch of its command is refused."""
-    process = start(tmp_path / "killed", "iterations=120")
+    process = start(tmp_path / "killed", "iterations=40")
     folder = wait_for_iterations(tmp_path / "killed", 3)
     with pytest.raises(SystemExit, match=f"in use by .*{process.pid}"):
-        run("iterations=120", output=tmp_path / "killed")
+        run("iterations=40", output=tmp_path / "killed")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert folder.state() == "running"
-    killed, _ = run("iterations=120", output=tmp_path / "killed")
-    whole, _ = run("iterations=120", output=tmp_path / "whole")
+    killed, _ = run("iterations=40", output=tmp_path / "killed")
+    whole, _ = run("iterations=40", output=tmp_path / "whole")
     assert deterministic(killed) == deterministic(whole)
     assert killed.read_json("evaluation.json") == whole.read_json("evaluation.json")
 
