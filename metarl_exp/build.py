@@ -30,6 +30,7 @@ from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.streams import streams
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tracker import Tracker
 from metarl_exp.validation import nearest, require_flag, require_integer
 
@@ -40,7 +41,7 @@ NOT_IN_FINGERPRINT = (
 
 # Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
 # value is left out of the fingerprint, so that it equals that of a run which never had it.
-NEUTRAL: dict[str, Any] = {}
+NEUTRAL: dict[str, Any] = {"oracle": False}
 
 
 class Parts(NamedTuple):
@@ -204,11 +205,14 @@ def build(config: DictConfig) -> Parts:
     require_integer("seed", config.seed, low=0)
     require_integer("iterations", config.iterations, low=0)
     require_flag("restart", config.restart)
-    require_flag("replay", config.get("replay", False))  # runs were stored before there was this key
+    require_flag("replay", config.get("replay", False))  # runs were stored before there were this key and the next
+    require_flag("oracle", config.get("oracle", False))
     if config.threads is not None:
         require_integer("threads", config.threads, low=1)
     generators = streams(config.seed)
     tasks = component("tasks", config.tasks)
+    if config.get("oracle", False):
+        tasks = Oracle(tasks)
     policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
     objective = component("objective", config.objective)
     adaptation = component(

@@ -73,6 +73,11 @@ class TabularMDP:
             transitions=exponentials / exponentials.sum(-1, keepdim=True),
         )
 
+    def description(self, tasks: Tensor) -> Tensor:
+        """What an oracle sees of a task: its tables, [N, S · A · (S + 1)]."""
+        rewards, transitions = self.mdps(tasks)
+        return torch.cat([rewards.flatten(1), transitions.flatten(1)], dim=1)
+
     def optimal_returns(self, tasks: Tensor, discount: float = 1.0) -> Tensor:
         """Expected discounted return of one episode under the best policy, which knows the MDP: [N], float64."""
         return optimal_action_values(self.mdps(tasks), self.spec.horizon, discount)[:, 0, 0].amax(-1)
