@@ -41,7 +41,7 @@ NOT_IN_FINGERPRINT = (
 
 # Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
 # value is left out of the fingerprint, so that it equals that of a run which never had it.
-NEUTRAL: dict[str, Any] = {"oracle": False}
+NEUTRAL: dict[str, Any] = {"oracle": False, "evaluation.multiples": [1.0]}
 
 
 class Parts(NamedTuple):
@@ -205,13 +205,13 @@ def build(config: DictConfig) -> Parts:
     require_integer("seed", config.seed, low=0)
     require_integer("iterations", config.iterations, low=0)
     require_flag("restart", config.restart)
-    require_flag("replay", config.get("replay", False))  # runs were stored before there were this key and the next
-    require_flag("oracle", config.get("oracle", False))
+    require_flag("replay", config.get("replay", False))  # runs were stored before there was this key
+    require_flag("oracle", config.oracle)
     if config.threads is not None:
         require_integer("threads", config.threads, low=1)
     generators = streams(config.seed)
     tasks = component("tasks", config.tasks)
-    if config.get("oracle", False):
+    if config.oracle:
         tasks = Oracle(tasks)
     policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
     objective = component("objective", config.objective)
@@ -302,7 +302,11 @@ def load_config(run: str | Path) -> DictConfig:
     path = Path(run) / ".hydra" / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
-    return OmegaConf.load(path)  # type: ignore[return-value]
+    config = OmegaConf.load(path)
+    for key, value in NEUTRAL.items():
+        if OmegaConf.select(config, key) is None:  # stored before there was this key
+            OmegaConf.update(config, key, value, force_add=True)
+    return config  # type: ignore[return-value]
 
 
 def load(run: str | Path, which: str = "best") -> MetaLearner:

@@ -29,7 +29,7 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     which = given.pop("theta", "best")
     require_choice("theta", which, THETAS)
     learner = build.load(run, which)
-    evaluation = build.evaluation_with(config, given, beside=["theta"])
+    evaluation = build.evaluation_with(config, given, beside=["theta"]).tuned(learner, learner.theta)
     candidate = results.Candidate(build.theta_iteration(run, which), learner.theta)
     content, _ = results.evaluate(learner, evaluation, {which: candidate})
     name = file_stem(f"evaluation_theta={which}", given)

@@ -8,7 +8,7 @@ training and two evaluations of one θ are equal. Three task sets are kept apart
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
@@ -29,7 +29,8 @@ class Evaluation:
     """How to evaluate, and which iterate counts as the best.
 
     steps: K_test, gradient steps on each task. step_scale: multiples of the inner step size at steps 0, 1, …, the
-    last for all later ones ([1, 0.5]: full first, half afterwards). trajectories: episodes a task at each step; they
+    last for all later ones ([1, 0.5]: full first, half afterwards). multiples: of that whole schedule, to choose from
+    on validation tasks before the test tasks are looked at ([1]: nothing to choose). trajectories: episodes a task at each step; they
     are both what the task is adapted with and what the return is measured on. deterministic: measure returns with the
     most likely action, on episodes of their own, while adaptation still explores. best_by: `validation` (return after
     `steps` steps on validation tasks, looked at every `validate_every` iterations) or `training_return` (post-update
@@ -39,6 +40,7 @@ class Evaluation:
 
     steps: int
     step_scale: Sequence[float]
+    multiples: Sequence[float]
     trajectories: int
     test_tasks: int
     validation_tasks: int
@@ -53,6 +55,7 @@ class Evaluation:
         for name in ("steps", "task_seed"):
             require_integer(f"evaluation.{name}", getattr(self, name), low=0)
         require_schedule("evaluation.step_scale", self.step_scale)
+        require_schedule("evaluation.multiples", self.multiples)
         require_choice("evaluation.best_by", self.best_by, BEST_BY)
         require_flag("evaluation.deterministic", self.deterministic)
 
@@ -67,6 +70,16 @@ class Evaluation:
     def __call__(self, learner: MetaLearner, theta: Parameters, which: str) -> Tensor:
         """Returns [N, K_test + 1] of θ on a task set: undiscounted, mean over trajectories, after 0 … K_test steps."""
         return mean_returns(self.measure(learner, theta, which))
+
+    def tuned(self, learner: MetaLearner, theta: Parameters) -> Evaluation:
+        """The same with nothing left to choose: the multiple of the schedule that is best for θ on validation tasks.
+
+        Best is the largest mean return after the last step, of equals the first.
+        """
+        scaled = [replace(self, step_scale=[m * s for s in self.step_scale], multiples=[1.0]) for m in self.multiples]
+        if len(scaled) == 1:
+            return scaled[0]
+        return max(scaled, key=lambda e: e(learner, theta, "validation")[:, -1].mean().item())
 
     def measure(
         self,

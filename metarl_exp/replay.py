@@ -74,6 +74,7 @@ def make_film(learner: MetaLearner, evaluation: Evaluation, theta: Parameters, f
     Raises ValueError if the distribution can be neither drawn nor filmed, or the evaluation takes no step.
     """
     require_integer("evaluation.steps", evaluation.steps, low=1)
+    evaluation = evaluation.tuned(learner, theta)
     os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # no display; under `dummy` highway-env draws nothing at all
     strip = filming.format in STRIPS
     choose = partial(film.evenly, number=film.STILLS) if strip else partial(film.moments, most=film.FRAMES)

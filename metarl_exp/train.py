@@ -191,8 +191,9 @@ class Run:
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate the initial, the best and the last θ on the test tasks; write evaluation.json and the figures."""
-        learner, evaluation = self.parts.learner, self.parts.evaluation
+        learner = self.parts.learner
         best = checkpoint.load_theta(self.folder.path, "best", like=self.initial)
+        evaluation = self.parts.evaluation.tuned(learner, best)
         content, measured = results.evaluate(
             learner,
             evaluation,

@@ -38,6 +38,17 @@ def test_a_key_added_later_leaves_old_fingerprints_alone(monkeypatch):
     assert build.fingerprint(build.compose(["meta_batch_size=21"])) != build.fingerprint(then)
 
 
+def test_a_configuration_stored_before_a_key_existed_gets_its_neutral_value(tmp_path):
+    then = build.compose()
+    OmegaConf.set_struct(then, False)
+    del then["oracle"], then.evaluation["multiples"]
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(then, tmp_path / ".hydra" / "config.yaml")
+    loaded = build.load_config(tmp_path)
+    assert build.fingerprint(loaded) == build.fingerprint(build.compose()) == build.fingerprint(then)
+    build.build(loaded)
+
+
 def test_differing_keys_are_named():
     differing = build.differing_keys(build.compose(["adaptation.order=first", "seed=9"]), build.compose())
     assert differing == ["adaptation.order: first ≠ second"]

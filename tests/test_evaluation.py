@@ -15,6 +15,7 @@ from metarl_exp.types import Spec, Step
 SETTINGS = dict(
     steps=3,
     step_scale=[1.0, 0.5],
+    multiples=[1.0],
     trajectories=4,
     test_tasks=3,
     validation_tasks=5,
@@ -96,6 +97,25 @@ def test_k_steps_on_a_quadratic_by_hand(learner):
     c = protocol.tasks(learner, "test")[:, 0]
     shrinking = torch.tensor([1.0, 1 - 2 * 0.2, (1 - 2 * 0.2) * (1 - 2 * 0.1), (1 - 2 * 0.2) * (1 - 2 * 0.1) ** 2])
     torch.testing.assert_close(returns.double(), -((c[:, None] * shrinking) ** 2), rtol=0.05, atol=0)
+
+
+def test_the_multiple_is_chosen_on_validation_tasks_and_scales_the_whole_schedule(learner, monkeypatch):
+    protocol, looked_at, measure = evaluation(multiples=[0.5, 4.0, 1.0], steps=2), [], Evaluation.measure
+
+    def watched(self, learner, theta, which, *arguments):
+        looked_at.append(which)
+        return measure(self, learner, theta, which, *arguments)
+
+    monkeypatch.setattr(Evaluation, "measure", watched)
+    tuned = protocol.tuned(learner, learner.theta)
+    assert looked_at == ["validation"] * 3
+    by_hand = [evaluation(step_scale=[m, m / 2], steps=2) for m in (0.5, 4.0, 1.0)]
+    worth = [e(learner, learner.theta, "validation")[:, -1].mean() for e in by_hand]
+    assert tuned == by_hand[max(range(3), key=lambda i: worth[i])]
+    assert len(set(worth)) == 3
+    looked_at.clear()
+    assert evaluation().tuned(learner, learner.theta) == evaluation()
+    assert not looked_at
 
 
 def test_the_three_task_sets_share_no_task(learner):

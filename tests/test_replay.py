@@ -235,7 +235,7 @@ def learner_of(distribution) -> MetaLearner:
 
 def protocol(**changes) -> Evaluation:
     settings = dict(
-        steps=2, step_scale=[1.0], trajectories=2, test_tasks=4, validation_tasks=2, validate_every=1,
+        steps=2, step_scale=[1.0], multiples=[1.0], trajectories=2, test_tasks=4, validation_tasks=2, validate_every=1,
         best_by="validation", deterministic=False, task_seed=1,
     )  # fmt: skip
     return Evaluation(**settings | changes)
