@@ -24,6 +24,27 @@ class FolderRefused(RuntimeError):
     """This folder cannot be worked in: another process does, or it holds another run."""
 
 
+def choose_folder(base: Path, restart: bool) -> Path:
+    """The newest of a run's folders base, base-r1, base-r2 …; a new one after it if the run is to start over."""
+    newest, number = base, 1
+    while (path := base.with_name(f"{base.name}-r{number}")).exists():
+        newest, number = path, number + 1
+    used = (newest / "status.json").exists()
+    return path if restart and used else newest
+
+
+def _locked(file: TextIO, kind: int, retries: int) -> bool:
+    """Whether the lock was got. Retries a little later: whoever asks whether it is `held` has it for an instant."""
+    for pause in (0.0, *[0.02] * retries):
+        time.sleep(pause)
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            continue
+    return False
+
+
 class RunFolder:
     """Paths and files of a run; whoever writes holds `lock()`."""
 
@@ -42,13 +63,19 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / "lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _locked(file, fcntl.LOCK_EX, retries=4):
                 file.seek(0)
-                raise FolderRefused(f"{self.path} is in use by {file.read().strip() or 'another process'}") from error
+                raise FolderRefused(f"{self.path} is in use by {file.read().strip() or 'another process'}")
             self._sign(file)
             yield
+
+    def held(self) -> bool:
+        """Whether a process holds the folder; found by sharing the lock for an instant."""
+        path = self.path / "lock"
+        if not path.is_file():
+            return False
+        with open(path, encoding="utf-8") as file:
+            return not _locked(file, fcntl.LOCK_SH, retries=0)
 
     @staticmethod
     def _sign(file: TextIO) -> None:

@@ -27,7 +27,7 @@ from rich.console import Console
 from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
-from metarl_exp.run_folder import FolderRefused, RunFolder
+from metarl_exp.run_folder import FolderRefused, RunFolder, choose_folder
 from metarl_exp.tasks.base import Closeable, Drawable
 from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
@@ -244,15 +244,6 @@ def terminated_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def choose_folder(base: Path, restart: bool) -> Path:
-    """The newest of a run's folders base, base-r1, base-r2 …; a new one after it if the run is to start over."""
-    newest, number = base, 1
-    while (path := base.with_name(f"{base.name}-r{number}")).exists():
-        newest, number = path, number + 1
-    used = (newest / "status.json").exists()
-    return path if restart and used else newest
 
 
 def job(config: DictConfig) -> float:

@@ -13,8 +13,8 @@ ORDER = [
     "maths", "validation", "streams", "statistics", "types", "metrics", "fast_weights", "advantage",
     "inner_optimizer", "policy", "adaptation", "objective", "outer_optimizer", "tasks", "rehearsal", "identity",
     "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results", "allocator",
-    "checkpoint", "run_folder", "provenance", "progress", "figures", "film", "tracker", "build", "command_line",
-    "comparison", "evaluate", "check", "classical", "replay", "train",
+    "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker", "build",
+    "command_line", "comparison", "evaluate", "check", "classical", "replay", "train",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},
@@ -24,7 +24,7 @@ ALLOWED = {
     "mujoco": {"tasks"},
     "higher": {"inner_optimizer"},
     "matplotlib": {"figures", "film"},
-    "yaml": {"classical", "comparison"},
+    "yaml": {"classical", "comparison", "sweep"},
 }
 
 

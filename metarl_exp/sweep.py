@@ -1,0 +1,164 @@
+"""What a sweep should hold and how its jobs stand: a record beside the run folders, and the states of both.
+
+`ROOT/sweeps/<id>.json` lists the jobs; each has its run folder in ROOT. Everything that one job must know of the others
+is a file there, so that it is the same with every launcher: `<id>.stopped` says that no further job begins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from metarl_exp.checkpoint import write_atomically
+from metarl_exp.run_folder import RunFolder, choose_folder
+
+VARIABLE = "METARL_SWEEP"  # of the environment, in which a job finds its sweep's id
+RECORDS = "sweeps"
+
+
+class Job(NamedTuple):
+    """One job of a sweep, as it was composed before it runs."""
+
+    folder: str  # name in the sweep's root
+    seed: int
+    fingerprint: str
+    overrides: list[str]
+
+
+class JobStatus(NamedTuple):
+    """How a job stands."""
+
+    name: str
+    state: str  # finished, running, failed, interrupted or missing
+    reason: str | None
+    folder: Path
+    log: Path | None
+    overrides: list[str]
+
+
+class NotBegun(RuntimeError):
+    """This job does not begin: another one failed, and the sweep fails fast."""
+
+
+class Sweep:
+    """One command's jobs under a root; the same command again is the same sweep."""
+
+    def __init__(self, root: Path, identifier: str) -> None:
+        self.root, self.id = Path(root), identifier
+        self.record = self.root / RECORDS / f"{identifier}.json"
+        self.stopped = self.record.with_suffix(".stopped")
+
+    def begin(self, command: str, jobs: Sequence[Job]) -> None:
+        """Write what the sweep should hold. A search that proposes as it goes begins with no jobs; they `take_part`."""
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            self.stopped.unlink(missing_ok=True)
+            self._write({"command": command, "jobs": [job._asdict() for job in jobs]})
+
+    def jobs(self) -> list[Job]:
+        """The recorded jobs, in order."""
+        return [Job(**job) for job in self._read()["jobs"]]
+
+    @contextmanager
+    def take_part(self, job: Job, fail_fast: bool) -> Iterator[None]:
+        """Around the work of one job. Raises NotBegun if the sweep has stopped; stops it, if asked, when the job fails.
+
+        A job that the record lacks is added to it.
+        """
+        if self.stopped.exists():
+            raise NotBegun(self._why_not_begun())
+        self._add(job)
+        try:
+            yield
+        except Exception as error:
+            if fail_fast:
+                with self._alone():
+                    write_atomically(self.stopped, f"{job.folder}: {type(error).__name__}: {error}".encode())
+            raise
+
+    def statuses(self) -> list[JobStatus]:
+        """How each recorded job stands."""
+        return [self._status(job) for job in self.jobs()]
+
+    def _status(self, job: Job) -> JobStatus:
+        status = folder_status(choose_folder(self.root / job.folder, restart=False))
+        if status.state == "missing" and self.stopped.exists():
+            status = status._replace(reason=self._why_not_begun())
+        held = RunFolder(status.folder).read_json("provenance.json")
+        if held and (held["fingerprint"], held["seed"]) != (job.fingerprint, job.seed):
+            reason = f"its folder holds another run: fingerprint {held['fingerprint']}, seed {held['seed']}"
+            status = status._replace(state="missing", reason=reason, log=None)
+        return status._replace(overrides=job.overrides)
+
+    def _why_not_begun(self) -> str:
+        return f"not begun (fail_fast) after {self.stopped.read_text(encoding='utf-8')}"
+
+    def _add(self, job: Job) -> None:
+        if job.folder in {known.folder for known in self.jobs()}:
+            return
+        with self._alone():
+            content = self._read()
+            content["jobs"].append(job._asdict())
+            self._write(content)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for whoever writes; then nobody else does."""
+        with open(self.record.parent / "lock", "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self.record.read_text(encoding="utf-8"))
+
+    def _write(self, content: dict[str, Any]) -> None:
+        jobs = ",\n".join(json.dumps(job, ensure_ascii=False) for job in content["jobs"])
+        command = json.dumps(content["command"], ensure_ascii=False)
+        write_atomically(self.record, f'{{"command": {command}, "jobs": [\n{jobs}\n]}}\n'.encode())
+
+
+def identifier(overrides: Sequence[str]) -> str:
+    """A sweep's id: ten hex digits of its own overrides, in any order."""
+    return hashlib.sha256(json.dumps(sorted(overrides)).encode()).hexdigest()[:10]
+
+
+def statuses(root: Path) -> list[JobStatus]:
+    """Every job of every sweep recorded under `root`, then every other run folder in it.
+
+    Of a run that was started over, only the newest folder counts (`…-r1` before the one without).
+    """
+    records = sorted((root / RECORDS).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    found = {status.folder: status for path in records for status in Sweep(root, path.stem).statuses()}
+    bases = {re.sub(r"-r\d+$", "", path.parent.name) for path in root.glob("*/status.json")}
+    for base in sorted(bases):
+        folder = choose_folder(root / base, restart=False)
+        found.setdefault(folder, folder_status(folder))
+    return list(found.values())
+
+
+def folder_status(path: Path) -> JobStatus:
+    """How the run of one folder stands, whether the folder is there or not."""
+    folder = RunFolder(path)
+    status = folder.read_json("status.json") or {"state": "missing", "reason": "not begun"}
+    state, reason = status["state"], status["reason"]
+    if state in ("running", "missing") and folder.held():
+        state, reason = "running", None
+    elif state == "running":
+        state, reason = "interrupted", "killed: no process holds it"
+    overrides = path / ".hydra" / "overrides.yaml"
+    return JobStatus(
+        path.name,
+        state,
+        reason,
+        path,
+        folder.log if folder.log.is_file() else None,
+        yaml.safe_load(overrides.read_text(encoding="utf-8")) if overrides.is_file() else [],
+    )
