@@ -7,7 +7,7 @@ environment, method, value and `verification`: how it is known to have been prin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ class PublishedTable:
     """One table of one paper. Raises ValueError, naming what there is, for a paper or table that the file lacks."""
 
     def __init__(self, file: Path, paper: str, table: str) -> None:
-        results = yaml.load(file.read_text(), Loader=LOADER)["results"]
+        results = printed(file)
         require_choice("published.paper", paper, unique(r["paper"] for r in results))
         require_choice("published.table", table, unique(r["table"] for r in results if r["paper"] == paper))
         self.paper, self.table = paper, table
@@ -61,6 +61,38 @@ class PublishedTable:
         require_choice("published (of a row)", environment, unique(e for e, _ in self.numbers))
         require_choice("published (of a column)", method, unique(m for e, m in self.numbers if e == environment))
         return self.numbers[environment, method]
+
+
+def printed(file: Path) -> list[dict[str, Any]]:
+    """All results of a file of published numbers."""
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)["results"]
+
+
+class PublishedNumbers:
+    """Single numbers, each found by enough of its keys. `results` are those that have some keys in common."""
+
+    def __init__(self, results: Sequence[Mapping[str, Any]]) -> None:
+        self.results = results
+
+    @classmethod
+    def of(cls, folder: Path, declared: Mapping[str, Any] | None) -> PublishedNumbers:
+        """Those of `declared`: its `file`, relative to a folder, and the keys that they share. None: no numbers."""
+        if declared is None:
+            return cls([])
+        shared = {key: value for key, value in declared.items() if key != "file"}
+        return cls([r for r in printed(folder / declared["file"]) if shared.items() <= r.items()])
+
+    def __call__(self, *keys: Mapping[str, Any] | None) -> Published | None:
+        """The number with all these keys; None if some are None. Raises ValueError unless exactly one has them."""
+        if any(some is None for some in keys):
+            return None
+        sought = {key: value for some in keys if some for key, value in some.items()}
+        found = [r for r in self.results if sought.items() <= r.items()]
+        if len(found) != 1:
+            raise ValueError(
+                f"published={sought!r}: {len(found)} of {len(self.results)} published numbers are so, not 1"
+            )
+        return Published(found[0]["value"], found[0]["verification"])
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -30,12 +30,13 @@ class Evaluation:
 
     steps: K_test, gradient steps on each task. step_scale: multiples of the inner step size at steps 0, 1, …, the
     last for all later ones ([1, 0.5]: full first, half afterwards). multiples: of that whole schedule, to choose from
-    on validation tasks before the test tasks are looked at ([1]: nothing to choose). trajectories: episodes a task at each step; they
-    are both what the task is adapted with and what the return is measured on. deterministic: measure returns with the
-    most likely action, on episodes of their own, while adaptation still explores. best_by: `validation` (return after
-    `steps` steps on validation tasks, looked at every `validate_every` iterations) or `training_return` (post-update
-    return of the training batch, as published). The task sets have `test_tasks` and `validation_tasks` tasks; their
-    seed is `task_seed`, whatever the seed of training, so that runs are compared on the same tasks.
+    on validation tasks before the test tasks are looked at ([1]: nothing to choose). trajectories: episodes a task at
+    each step; they are both what the task is adapted with and what the return is measured on. deterministic: measure
+    returns with the most likely action, on episodes of their own, while adaptation still explores. best_by:
+    `validation` (return after `steps` steps on validation tasks, looked at every `validate_every` iterations) or
+    `training_return` (post-update return of the training batch, as published). The task sets have `test_tasks` and
+    `validation_tasks` tasks; their seed is `task_seed`, whatever the seed of training, so that runs are compared on the
+    same tasks.
     """
 
     steps: int

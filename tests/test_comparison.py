@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_exp.comparison import Mean, Published, PublishedTable, difference, tables
+from metarl_exp.comparison import Mean, Published, PublishedNumbers, PublishedTable, difference, tables
 
 FILE = Path(__file__).parents[1] / "experiments" / "published.yaml"
 PAPER = "Duan et al. 2016 (RL^2)"
@@ -71,3 +71,15 @@ def test_a_missing_cell_is_shown_as_missing_and_every_number_where_it_belongs():
         "| other | — | — |",
     ]
     assert "paper_text" in shown
+
+
+def test_a_single_number_is_found_by_enough_of_its_keys_and_by_no_fewer():
+    declared = {"file": FILE.name, "paper": "Finn, Abbeel, Levine 2017 (MAML)", "table": "Table 4"}
+    numbers = PublishedNumbers.of(FILE.parent, declared)
+    assert numbers({"method": "MAML"}, {"gradient_steps": 1}) == Published(-11.68, "paper_text+raw_data")
+    assert numbers({"method": "MAML"}, None) is None
+    with pytest.raises(ValueError, match=r"'method': 'MAML'.*4 of 16 published numbers are so, not 1"):
+        numbers({"method": "MAML"})
+    with pytest.raises(ValueError, match="0 of 16"):
+        numbers({"method": "ours"}, {"gradient_steps": 1})
+    assert PublishedNumbers.of(FILE.parent, None)(None) is None

@@ -1,0 +1,147 @@
+"""The numbers of a table: scores of runs, their interval over seeds, paired differences, the published number."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from metarl_exp.comparison import Published, PublishedNumbers
+from metarl_exp.statistics import Interval, bootstrap_interval, iqm, paired_difference, t_interval
+from metarl_exp.study.declaration import Column, Row, Study
+from metarl_exp.study.runs import Chosen, Runs, cell, chosen
+from metarl_exp.study.summary import Summary
+
+
+class Pairs(NamedTuple):
+    """Means over tasks of two rows, by the seeds that both have: [seeds] each."""
+
+    ours: np.ndarray
+    theirs: np.ndarray
+
+    @property
+    def difference(self) -> Interval:
+        """Ours minus theirs."""
+        return paired_difference(self.ours, self.theirs)
+
+
+class Cell(NamedTuple):
+    """One number of a table, as far as there is one."""
+
+    scores: dict[int, np.ndarray]  # by seed, of the finished runs: [tasks]
+    troubles: dict[int, str]  # by seed, of the others: missing, failed …, and why
+    mixed: bool  # whether finished runs are not of one environment and results version with those of the column
+    interval: Interval | None
+    published: Published | None
+    pairs: Pairs | None = None  # with the row that it is compared with
+
+    @property
+    def state(self) -> str:
+        """complete, incomplete (some seeds are not there), mixed, or what became of the runs if there is no number."""
+        if self.mixed:
+            return "mixed"
+        if not self.scores:
+            states = sorted({trouble.partition(":")[0] for trouble in self.troubles.values()})
+            return " and ".join(states) or "missing"
+        return "incomplete" if self.troubles else "complete"
+
+
+class Table(NamedTuple):
+    """All cells of a study, by names of row and column, and what its rows chose."""
+
+    study: Study
+    cells: dict[tuple[str, str], Cell]
+    chosen: dict[str, Chosen | None]  # of the rows that choose
+    runs: dict[str, list[Summary]]  # of each row, the finished ones behind its first column
+    costs: dict[str, dict[str, float]]  # of a meta-iteration, by row and quantity, as the benchmark measured them
+
+
+def assemble(study: Study, runs: Runs) -> Table:
+    """The table of a study from the runs that there are."""
+    numbers = PublishedNumbers.of(study.folder, study.published)
+    cells: dict[tuple[str, str], Cell] = {}
+    behind: dict[str, list[Summary]] = {}
+    for column in study.columns:
+        found = {row.name: _found(study, row, column, runs) for row in study.rows}
+        reference = _reference(found)
+        for row in study.rows:
+            behind.setdefault(row.name, [run for run in found[row.name].values() if isinstance(run, Summary)])
+            printed = numbers(row.published, column.published)
+            cells[row.name, column.name] = _cell(study, column, found[row.name], reference, printed)
+        for row in study.rows:
+            if row.against is not None:
+                ours, theirs = cells[row.name, column.name], cells[row.against, column.name]
+                cells[row.name, column.name] = ours._replace(pairs=_paired(ours, theirs))
+    choices = {row.name: chosen(study, row, runs) for row in study.rows if row.choose}
+    costs = json.loads((study.folder / study.costs).read_text())["rows"] if study.costs else {}
+    return Table(study, cells, choices, behind, costs)
+
+
+def _found(study: Study, row: Row, column: Column, runs: Runs) -> dict[int, Summary | str]:
+    """By seed, the finished run of a cell, or what became of it."""
+    wanted = cell(study, row, column, runs)
+    if wanted is None:
+        return dict.fromkeys(study.seeds, "missing: the row has not chosen yet")
+    found: dict[int, Summary | str] = {}
+    for run in wanted:
+        known = runs.get(run.key)
+        if known is None:
+            found[run.seed] = "missing"
+        else:
+            found[run.seed] = known if known.finished else f"{known.state}: {known.reason}"
+    return found
+
+
+def _kind(run: Summary) -> tuple[int, str]:
+    """What all runs of a column have in common, for their numbers to be comparable."""
+    return run.results_version, run.environment_key
+
+
+def _reference(found: Mapping[str, Mapping[int, Summary | str]]) -> tuple[int, str] | None:
+    """The kind of most runs of a column."""
+    kinds = Counter(_kind(run) for row in found.values() for run in row.values() if isinstance(run, Summary))
+    return kinds.most_common(1)[0][0] if kinds else None
+
+
+def _cell(
+    study: Study,
+    column: Column,
+    found: Mapping[int, Summary | str],
+    reference: tuple[int, str] | None,
+    published: Published | None,
+) -> Cell:
+    scores, troubles, mixed = {}, {}, False
+    for seed, run in found.items():
+        if isinstance(run, str):
+            troubles[seed] = run
+        elif (measured := column.measure.scores(run)) is None:
+            troubles[seed] = column.measure.lacking
+        else:
+            scores[seed] = measured
+            if _kind(run) != reference and not study.allow_mixed:
+                mixed = True
+                troubles[seed] = f"mixed: {_difference(run, reference)}"
+    interval = None if mixed or not scores else over_seeds(np.array(list(scores.values())), study.statistic)
+    return Cell(scores, troubles, mixed, interval, published)
+
+
+def over_seeds(scores: np.ndarray, statistic: str) -> Interval:
+    """Scores [seeds, tasks] as one number and its 95 % interval over seeds: t for a mean, resampled runs for an IQM."""
+    return t_interval(scores.mean(1)) if statistic == "mean" else bootstrap_interval(scores, iqm)
+
+
+def _paired(ours: Cell, theirs: Cell) -> Pairs | None:
+    common = [seed for seed in ours.scores if seed in theirs.scores]
+    if not common or ours.mixed or theirs.mixed:
+        return None
+    return Pairs(*(np.array([cell.scores[seed].mean() for seed in common]) for cell in (ours, theirs)))
+
+
+def _difference(run: Summary, reference: tuple[int, str] | None) -> str:
+    assert reference is not None
+    if run.results_version != reference[0]:
+        return f"results version {run.results_version}, not {reference[0]}"
+    return f"environment {run.environment_key}, not {reference[1]}"

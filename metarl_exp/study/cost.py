@@ -1,0 +1,37 @@
+"""What the runs that a study lacks will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from metarl_exp import build
+from metarl_exp.study.declaration import Study
+from metarl_exp.study.runs import Runs, Wanted, wanted
+
+
+class Cost(NamedTuple):
+    """Of one run, or of several together."""
+
+    steps: int  # environment steps of training, at most: episodes may end early
+    seconds: float | None  # as finished runs of the same row took, on the machine that they ran on; None without any
+
+
+def missing(study: Study, runs: Runs) -> list[Wanted]:
+    """The runs that a study lacks, as far as they can be named: those that are not there, or not finished."""
+    return [w for w in wanted(study, runs) if not (w.key in runs and runs[w.key].finished)]
+
+
+def estimate(study: Study, runs: Runs, lacking: Sequence[Wanted]) -> Cost:
+    """The cost of some runs."""
+    steps = sum(build.training_steps(build.compose(w.overrides)) for w in lacking)
+    seconds = [_seconds(study, runs, w) for w in lacking]
+    known = [s for s in seconds if s is not None]
+    return Cost(steps, sum(known) if len(known) == len(seconds) else None)
+
+
+def _seconds(study: Study, runs: Runs, lacking: Wanted) -> float | None:
+    """The mean of finished runs of the same configuration, else of the same row."""
+    done = [(w, runs[w.key].seconds) for w in wanted(study, runs) if w.key in runs and runs[w.key].finished]
+    same = [s for w, s in done if w.overrides == lacking.overrides] or [s for w, s in done if w.row == lacking.row]
+    return sum(same) / len(same) if same else None

@@ -1,0 +1,80 @@
+"""What a column measures of one run; `lacking` is what it means if there is nothing, `unit` what tables show it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from metarl_exp.study.summary import Summary
+from metarl_exp.validation import require_choice, require_integer, require_number
+
+
+@dataclass(frozen=True)
+class Return:
+    """Return of the best iterate on the test tasks after some gradient steps."""
+
+    after: int
+    unit = 1.0
+    lacking = "not measured: fewer gradient steps"
+
+    def __post_init__(self) -> None:
+        require_integer("after", self.after, low=0)
+
+    def scores(self, run: Summary) -> np.ndarray | None:
+        """One number a test task, [N]; None if the run did not take so many steps."""
+        returns = run.returns
+        return returns[:, self.after] if self.after < returns.shape[1] else None
+
+
+@dataclass(frozen=True)
+class Gain(Return):
+    """Return after some gradient steps minus before the first, task by task."""
+
+    def scores(self, run: Summary) -> np.ndarray | None:
+        after = super().scores(run)
+        return None if after is None else after - run.returns[:, 0]
+
+
+@dataclass(frozen=True)
+class Worse(Return):
+    """Share of test tasks whose return is lower after some gradient steps than before the first."""
+
+    def scores(self, run: Summary) -> np.ndarray | None:
+        after = super().scores(run)
+        return None if after is None else (after < run.returns[:, 0]).astype(float)
+
+
+@dataclass(frozen=True)
+class SamplesTo:
+    """Environment steps of training until a curve first reached a return; nothing of a run that never did."""
+
+    threshold: float  # return
+    curve: str  # `return` of the training tasks, or `validation`
+    step: int  # inner or gradient steps before that return
+    unit = 1e6
+    lacking = "not reached"
+
+    def __post_init__(self) -> None:
+        require_number("threshold", self.threshold)
+        require_choice("curve", self.curve, ["return", "validation"])
+        require_integer("step", self.step, low=0)
+
+    def scores(self, run: Summary) -> np.ndarray | None:
+        """The number of steps, [1]."""
+        points = run.curves.get(self.curve, {})
+        name = f"{self.curve}/step_{self.step}"
+        if name not in points:
+            return None
+        reached = np.flatnonzero(np.array(points[name]) >= self.threshold)
+        return np.array(points["env_steps"])[reached[:1]] if len(reached) else None
+
+
+Measure = Return | SamplesTo
+MEASURES: Mapping[str, Callable[..., Measure]] = {
+    "return": Return,
+    "gain": Gain,
+    "worse": Worse,
+    "samples_to": SamplesTo,
+}

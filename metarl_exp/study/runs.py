@@ -1,0 +1,149 @@
+"""Which runs a study wants, and which of them there are: matched by fingerprint and seed, never by a folder's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metarl_exp import build
+from metarl_exp.provenance import RESULTS_VERSION
+from metarl_exp.run_folder import RunFolder
+from metarl_exp.study import summary
+from metarl_exp.study.declaration import Choice, Column, Row, Study
+from metarl_exp.study.summary import Summary
+
+STORED = "runs"  # folder of the summaries beside a study's file
+
+
+class Wanted(NamedTuple):
+    """One run that a study is made of."""
+
+    row: str
+    overrides: tuple[str, ...]  # without the seed
+    seed: int
+
+    @property
+    def key(self) -> Key:
+        """What the run is found by."""
+        return Key(fingerprint(self.overrides), self.seed)
+
+
+class Key(NamedTuple):
+    """What tells runs from others."""
+
+    fingerprint: str
+    seed: int
+
+
+class Chosen(NamedTuple):
+    """What a row chose of a key's values, by the returns of some seeds' runs on validation tasks."""
+
+    choice: Choice
+    returns: np.ndarray  # on validation tasks, [values, seeds]
+
+    @property
+    def validation(self) -> dict[Any, float]:
+        """The mean of each value, in the declared order."""
+        return dict(zip(self.choice.values, self.returns.mean(1).tolist(), strict=True))
+
+    @property
+    def value(self) -> Any:
+        """The best on validation tasks; of equals the first."""
+        return max(self.validation, key=lambda value: self.validation[value])
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether nothing was tried on one side of the chosen value."""
+        return self.value in (min(self.choice.values), max(self.choice.values))
+
+
+Runs = dict[Key, Summary]
+
+
+@cache
+def fingerprint(overrides: tuple[str, ...]) -> str:
+    """The fingerprint of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
+    build.check_overrides(overrides)
+    return build.fingerprint(build.compose(overrides))
+
+
+def candidates(study: Study, row: Row) -> Iterator[Wanted]:
+    """The runs that a row chooses by: its first column's, with each value."""
+    if row.choose:
+        for value in row.choose.values:
+            for seed in row.choose.seeds:
+                yield Wanted(row.name, (*_overrides(study, row, study.columns[0]), f"{row.choose.key}={value}"), seed)
+
+
+def chosen(study: Study, row: Row, runs: Runs) -> Chosen | None:
+    """What a row chose; None as long as a run that it chooses by is not finished."""
+    assert row.choose
+    found = [runs.get(wanted.key) for wanted in candidates(study, row)]
+    if not all(run and run.finished for run in found):
+        return None
+    returns = np.array([run.evaluation["validation"] for run in found if run and run.evaluation])
+    return Chosen(row.choose, returns.reshape(len(row.choose.values), len(row.choose.seeds)))
+
+
+def cell(study: Study, row: Row, column: Column, runs: Runs) -> list[Wanted] | None:
+    """The runs of a cell, one a seed; None as long as the row has not chosen."""
+    overrides = _overrides(study, row, column)
+    if row.choose:
+        choice = chosen(study, row, runs)
+        if choice is None:
+            return None
+        overrides += (f"{row.choose.key}={choice.value}",)
+    return [Wanted(row.name, overrides, seed) for seed in study.seeds]
+
+
+def wanted(study: Study, runs: Runs) -> list[Wanted]:
+    """All runs of a study that can be named so far, each once: those of cells after those that they depend on."""
+    found = [w for row in study.rows for w in candidates(study, row)]
+    found += [w for row in study.rows for column in study.columns for w in cell(study, row, column, runs) or []]
+    return list({w.key: w for w in reversed(found)}.values())[::-1]
+
+
+def _overrides(study: Study, row: Row, column: Column) -> tuple[str, ...]:
+    return (*study.overrides, *row.overrides, *column.overrides)
+
+
+def stored(study: Study) -> Runs:
+    """The summaries that are kept beside a study's file."""
+    found = [summary.read(path) for path in sorted((study.folder / STORED).glob("*.json"))]
+    return {Key(run.fingerprint, run.seed): run for run in found}
+
+
+def take_up(study: Study, folders: Iterable[Path]) -> list[Path]:
+    """Store the summaries of the study's runs in some folders of runs, if they are better than what is stored.
+
+    Better is a finished run than another, then the current results version, then the newer one. Returns what was
+    written. As rows choose by what is taken up, their further runs are looked for again.
+    """
+    folders, written = list(folders), []
+    while True:
+        runs = stored(study)
+        keys = {w.key for w in wanted(study, runs)}
+        better = [run for run in _in(folders, keys) if _rank(run) > _rank(runs.get(Key(run.fingerprint, run.seed)))]
+        if not better:
+            return list(dict.fromkeys(written))
+        written += [summary.write(run, study.folder / STORED) for run in sorted(better, key=_rank)]
+
+
+def _in(folders: Sequence[Path], keys: set[Key]) -> Iterator[Summary]:
+    for path in (path for folder in folders for path in sorted(folder.glob("**/provenance.json"))):
+        folder = RunFolder(path.parent)
+        known = folder.read_json("provenance.json")
+        if Key(known.get("fingerprint"), known.get("seed")) in keys:
+            run = summary.of_run(folder)
+            if run is not None and run.state != "running":
+                yield run
+
+
+def _rank(run: Summary | None) -> tuple[bool, bool, str]:
+    if run is None:
+        return False, False, ""
+    return run.finished, run.results_version == RESULTS_VERSION, run.origin["started"]

@@ -1,0 +1,124 @@
+"""What a table needs of one run, small enough to be committed: at most 20 KiB."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metarl_exp.run_folder import RunFolder
+from metarl_exp.sweep import folder_status
+
+POINTS = 100  # of a learning curve that are kept
+CURVES = ("return/step_", "validation/step_")  # what is kept of the metrics
+DIGITS = 5  # significant, of the numbers of a curve
+DECIMALS = 3  # of a return on a test task
+LIMIT = 20 * 1024  # bytes
+
+
+class Summary(NamedTuple):
+    """One run: where it comes from, how it ended, what it is worth."""
+
+    fingerprint: str
+    seed: int
+    results_version: int
+    environment: dict[str, Any]
+    origin: dict[str, Any]  # code, libraries, machine, threads, device, started
+    state: str
+    reason: str | None
+    evaluation: dict[str, Any] | None  # of the best iterate: `iteration`, `returns` [N, K_test + 1], `validation` …
+    curves: dict[str, dict[str, list[float]]]  # `return` in training, `validation`: points by metric
+    seconds: float  # of sampling and outer steps, on the machine that it shared with who knows what
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, so that its numbers count."""
+        return self.state == "finished"
+
+    @property
+    def environment_key(self) -> str:
+        """Eight hex digits of the environments' identity."""
+        return hashlib.sha256(json.dumps(self.environment, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Returns of the best iterate on each test task after 0 … K_test gradient steps: [N, K_test + 1]."""
+        assert self.evaluation is not None, "of a finished run only"
+        return np.array(self.evaluation["returns"])
+
+
+def of_run(folder: RunFolder) -> Summary | None:
+    """The summary of a run's folder; None if it never got as far as saying what it is."""
+    provenance, status = folder.read_json("provenance.json"), folder_status(folder.path)
+    if provenance is None:
+        return None
+    records = folder.read_metrics()
+    return Summary(
+        **{key: provenance[key] for key in ("fingerprint", "seed", "results_version", "environment")},
+        origin={key: provenance[key] for key in ("code", "libraries", "machine", "threads", "device", "started")},
+        state=status.state,
+        reason=status.reason,
+        evaluation=_evaluation(folder.read_json("evaluation.json")) if status.state == "finished" else None,
+        curves=_curves(records),
+        seconds=round(sum(r["perf/inner_s"] + r["perf/outer_s"] for r in records), 1),
+    )
+
+
+def _evaluation(content: dict[str, Any]) -> dict[str, Any]:
+    """Of the best iterate every return, of the others the means."""
+    thetas = content["theta"]
+    best = thetas["best"]
+    kept = {
+        "iteration": best["iteration"],
+        "returns": np.round(best["returns"], DECIMALS).tolist(),
+        "validation": round(content["validation"], 6),
+        "initial": thetas["initial"]["mean"],
+        "last": thetas["last"]["mean"],
+    }
+    if "success" in best:
+        kept["success"] = best["success"]["mean"]
+    if "optimal_returns" in content:
+        kept["optimal_returns"] = content["optimal_returns"]
+    return kept
+
+
+def _curves(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Points of what was measured in training and on validation tasks, by metric, with `iteration` and `env_steps`."""
+    curves = {}
+    for prefix in CURVES:
+        measured = [r for r in records if r.get(f"{prefix}0") is not None]
+        names = [name for name in measured[0] if name.startswith(prefix)] if measured else []
+        if names:
+            points = [measured[i] for i in _spread(len(measured))]
+            curves[prefix.partition("/")[0]] = {
+                name: [float(f"{point[name]:.{DIGITS}g}") for point in points]
+                for name in ("iteration", "env_steps", *names)
+            }
+    return curves
+
+
+def _spread(n: int) -> list[int]:
+    """At most POINTS of the indices 0 … n − 1, evenly spaced, the first and the last among them."""
+    return sorted({round(i) for i in np.linspace(0, n - 1, min(n, POINTS))})
+
+
+def read(path: Path) -> Summary:
+    """A stored summary. Raises ValueError, naming the file, for anything else."""
+    try:
+        return Summary(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not the summary of a run: {error}") from error
+
+
+def write(summary: Summary, folder: Path) -> Path:
+    """Store a summary under its fingerprint and seed. Raises ValueError if it is larger than 20 KiB."""
+    name, content = f"{summary.fingerprint}-seed{summary.seed}.json", summary._asdict()
+    size = len(json.dumps(content))
+    if size > LIMIT:
+        raise ValueError(f"{name}: {size} bytes, and a summary has at most {LIMIT}: fewer test tasks or steps")
+    folder.mkdir(parents=True, exist_ok=True)
+    return RunFolder(folder).write_json(name, content)

@@ -1,0 +1,108 @@
+"""Make the table of a study from the runs that there are, and say which are missing.
+
+    metarl-table STUDY.yaml … [--runs DIR …]            take up finished runs from folders of runs, then render
+    metarl-table STUDY.yaml … --stored                  render from the stored summaries alone
+    metarl-table STUDY.yaml … --launch [OVERRIDE …]     say what the missing runs will cost, run them, then render
+
+Beside the study's file it writes `.md`, `.tex`, `.csv` and the study's figures (PNG and PDF), and into `runs/` the
+summary of every run that it found. What follows `--launch` goes to all jobs, as in `hydra/launcher=joblib threads=1`.
+The exit status is 0 if no run is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table as Grid
+
+from metarl_exp.checkpoint import write_atomically
+from metarl_exp.study import cost, declaration, drawing, rendering, runs
+from metarl_exp.study.cells import Table, assemble
+from metarl_exp.study.declaration import Study
+from metarl_exp.study.runs import Runs, Wanted, take_up
+from metarl_exp.train import launch
+
+RUNS = Path("outputs")
+
+
+def make(study: Study) -> Table:
+    """Render a study from its stored summaries, into the files beside it."""
+    table = assemble(study, runs.stored(study))
+    texts = {
+        "md": rendering.markdown(table),
+        "tex": rendering.latex(table),
+        "csv": rendering.comma_separated(table),
+    }
+    for ending, text in texts.items():
+        write_atomically(study.path.with_suffix(f".{ending}"), text.encode())
+    drawing.draw(table)
+    return table
+
+
+def standing(study: Study, stored: Runs) -> Grid:
+    """Which runs there are, by row, as people read it."""
+    grid = Grid(title=f"{study.path}: runs", title_justify="left")
+    for column in ("row", "finished", "seeds failed", "seeds missing"):
+        grid.add_column(column)
+    for row in study.rows:
+        needed = [w for w in runs.wanted(study, stored) if w.row == row.name]
+        there = {w: stored[w.key] for w in needed if w.key in stored}
+        failed = [f"{w.seed} ({run.state}: {run.reason})" for w, run in there.items() if not run.finished]
+        absent = [str(w.seed) for w in needed if w not in there]
+        finished = sum(run.finished for run in there.values())
+        grid.add_row(row.name, f"{finished} of {len(needed)}", ", ".join(failed) or "-", ", ".join(absent) or "-")
+    return grid
+
+
+def run_missing(study: Study, folder: Path, overrides: Sequence[str], console: Console) -> None:
+    """Run what a study lacks, and take it up; again as long as rows that choose then want further runs.
+
+    A run that failed stays so, and is not tried twice.
+    """
+    tried: set[runs.Key] = set()
+    while lacking := [w for w in cost.missing(study, runs.stored(study)) if w.key not in tried]:
+        console.print(_announced(lacking, cost.estimate(study, runs.stored(study), lacking)))
+        launch([[*w.overrides, f"seed={w.seed}"] for w in lacking], [f"output_root={folder}", *overrides])
+        tried |= {w.key for w in lacking}
+        take_up(study, [folder])
+
+
+def _announced(lacking: Sequence[Wanted], estimated: cost.Cost) -> str:
+    if estimated.seconds is None:
+        time = "no finished run tells how long"
+    else:
+        time = f"some {estimated.seconds / 3600:.2g} hours one after the other, as finished runs of the same rows took"
+    return f"{len(lacking)} runs are missing: at most {estimated.steps / 1e6:.3g} million environment steps; {time}"
+
+
+def main() -> None:
+    """The command `metarl-table`."""
+    parser = argparse.ArgumentParser("metarl-table", description="Make the table of a study from its runs.")
+    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
+    parser.add_argument("--runs", nargs="+", type=Path, default=[RUNS], metavar="DIR", help="folders of runs (outputs)")
+    parser.add_argument("--stored", action="store_true", help="look for no runs: render the stored summaries")
+    parser.add_argument("--launch", nargs="*", metavar="OVERRIDE", help="run what is missing, with these overrides")
+    arguments = parser.parse_args()
+    console, lacking = Console(), 0
+    try:
+        for study in map(declaration.load, arguments.studies):
+            if not arguments.stored:
+                take_up(study, arguments.runs)
+            if arguments.launch is not None:
+                run_missing(study, arguments.runs[0], arguments.launch, console)
+            make(study)
+            stored = runs.stored(study)
+            console.print(standing(study, stored))
+            console.print(Markdown(study.path.with_suffix(".md").read_text(encoding="utf-8")))
+            lacking += len(cost.missing(study, stored))
+    except ValueError as error:
+        raise SystemExit(f"metarl-table: {error}") from None
+    raise SystemExit(int(lacking > 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What is measured of one run, on numbers by hand."""
+
+import pytest
+
+from metarl_exp.study.measures import Gain, Return, SamplesTo, Worse
+from metarl_exp.study.summary import Summary
+
+CURVES = {"return": {"iteration": [0, 1, 2], "env_steps": [10.0, 20.0, 30.0], "return/step_1": [1.0, 4.0, 2.0]}}
+RUN = Summary("f", 0, 1, {}, {}, "finished", None, {"returns": [[1.0, 3.0], [2.0, 1.5], [0.0, 0.0]]}, CURVES, 1.0)
+
+
+def test_returns_gains_and_shares_task_by_task():
+    assert Return(1).scores(RUN).tolist() == [3.0, 1.5, 0.0]
+    assert Gain(1).scores(RUN).tolist() == [2.0, -0.5, 0.0]
+    assert Worse(1).scores(RUN).tolist() == [0.0, 1.0, 0.0]
+    assert Return(2).scores(RUN) is None
+    assert Gain(2).scores(RUN) is Worse(2).scores(RUN) is None
+
+
+@pytest.mark.parametrize(("threshold", "steps"), [(0.5, [10.0]), (4.0, [20.0]), (4.1, None)])
+def test_samples_until_a_return_was_first_reached(threshold, steps):
+    found = SamplesTo(threshold, "return", 1).scores(RUN)
+    assert (None if found is None else found.tolist()) == steps
+
+
+def test_a_curve_that_was_not_recorded_is_never_reached():
+    assert SamplesTo(0.0, "validation", 1).scores(RUN) is None
+    assert SamplesTo(0.0, "return", 2).scores(RUN) is None
+
+
+def test_values_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="curve='loss'"):
+        SamplesTo(0.0, "loss", 1)
+    with pytest.raises(ValueError, match="threshold='high'"):
+        SamplesTo("high", "return", 1)
+    with pytest.raises(ValueError, match="after=0.5"):
+        Return(0.5)

@@ -1,0 +1,87 @@
+"""Which runs a study takes up: by fingerprint and seed, the best of several, and their size."""
+
+import json
+
+import pytest
+
+from metarl_exp.study import cost, runs, summary
+from metarl_exp.study.runs import Key, take_up
+
+
+def stored(study) -> dict[int, summary.Summary]:
+    return {key.seed: run for key, run in runs.stored(study).items()}
+
+
+def test_a_finished_run_is_better_than_a_failed_one_the_present_version_than_another_and_new_than_old(laboratory):
+    study, outputs = laboratory.declare(), laboratory.outputs
+    laboratory.run([[0.0, 1.0]], name="1", state="failed", reason="x", started="2026-01-05")
+    assert len(take_up(study, [outputs])) == 1
+    assert (stored(study)[0].state, stored(study)[0].evaluation) == ("failed", None)
+    laboratory.run([[0.0, 2.0]], name="2", started="2026-01-01", version=0)
+    take_up(study, [outputs])
+    assert stored(study)[0].returns[0, 1] == 2.0
+    laboratory.run([[0.0, 3.0]], name="3", started="2026-01-02")
+    laboratory.run([[0.0, 4.0]], name="4", started="2026-01-03")
+    laboratory.run([[0.0, 5.0]], name="5", started="2026-01-04", version=0)
+    take_up(study, [outputs])
+    assert stored(study)[0].returns[0, 1] == 4.0
+    assert take_up(study, [outputs]) == []
+
+
+def test_a_run_that_was_killed_is_interrupted_and_one_of_another_configuration_is_left_alone(laboratory):
+    study = laboratory.declare()
+    laboratory.run([[0.0, 1.0]], state="running", seed=1)
+    laboratory.run([[0.0, 1.0]], overrides=["tasks.horizon=7"], seed=2)
+    take_up(study, [laboratory.outputs])
+    assert {seed: run.state for seed, run in stored(study).items()} == {1: "interrupted"}
+
+
+def test_a_summary_is_read_as_it_was_written_and_has_a_limit(laboratory, tmp_path):
+    study = laboratory.declare()
+    laboratory.run([[0.0, 1.0]], curve=[float(i) for i in range(250)])
+    (path,) = take_up(study, [laboratory.outputs])
+    run = summary.read(path)
+    assert path.name == f"{run.fingerprint}-seed0.json"
+    points = run.curves["return"]
+    assert (points["iteration"][0], points["iteration"][-1], len(points["iteration"])) == (0, 249, summary.POINTS)
+    assert points["return/step_1"] == points["iteration"]
+    assert run.seconds == 250 * 3.0
+    large = run._replace(evaluation={"returns": [[0.123] * 5] * 4000})
+    with pytest.raises(ValueError, match="at most 20480"):
+        summary.write(large, tmp_path / "runs")
+    path.write_text(json.dumps({"fingerprint": "x"}))
+    with pytest.raises(ValueError, match="is not the summary of a run"):
+        summary.read(path)
+
+
+def test_what_is_missing_is_named_as_far_as_it_can_be_and_costed(laboratory):
+    choose = {"key": "inner_optimizer.lr", "values": [0.1, 0.2], "seeds": [0]}
+    study = laboratory.declare(rows=[{"name": "A", "choose": choose}, {"name": "B", "overrides": ["iterations=4"]}])
+    lacking = cost.missing(study, {})
+    assert [(w.row, w.overrides[-1], w.seed) for w in lacking] == [
+        ("A", "inner_optimizer.lr=0.1", 0), ("A", "inner_optimizer.lr=0.2", 0),
+        ("B", "iterations=4", 0), ("B", "iterations=4", 1), ("B", "iterations=4", 2),
+    ]  # fmt: skip
+    # 60 and 4 iterations of 20 tasks × 20 episodes × two batches × 5 steps; a finished run took 3 s.
+    assert cost.estimate(study, {}, lacking) == cost.Cost(2 * 60 * 4000 + 3 * 4 * 4000, None)
+    laboratory.run([[0.0, 1.0]], overrides=["iterations=4"], curve=[1.0])
+    for value in choose["values"]:
+        laboratory.run([[0.0, 1.0]], overrides=[f"inner_optimizer.lr={value}"], curve=[1.0, 2.0], validation=value)
+    take_up(study, [laboratory.outputs])
+    known = runs.stored(study)
+    lacking = cost.missing(study, known)
+    assert [(w.row, w.overrides[-1], w.seed) for w in lacking] == [
+        ("A", "inner_optimizer.lr=0.2", 1), ("A", "inner_optimizer.lr=0.2", 2),
+        ("B", "iterations=4", 1), ("B", "iterations=4", 2),
+    ]  # fmt: skip
+    assert cost.estimate(study, known, lacking).seconds == 2 * 6.0 + 2 * 3.0
+
+
+def test_a_mistyped_override_is_refused(laboratory):
+    with pytest.raises(ValueError, match="unknown key 'iteratons'"):
+        cost.missing(laboratory.declare(rows=[{"name": "A", "overrides": ["iteratons=3"]}]), {})
+
+
+def test_the_key_of_a_run_does_not_depend_on_how_its_overrides_are_written():
+    one, two = (runs.Wanted("A", overrides, 0).key for overrides in (("iterations=60",), ("trajectories=20", "seed=4")))
+    assert one == two == Key(runs.fingerprint(()), 0)
