@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import subprocess
-import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +18,9 @@ RESULTS_VERSION = 1
 LIBRARIES = ("metarl_exp", "torch", "higher", "gymnasium", "hydra-core", "omegaconf", "wandb", "numpy", "scipy")
 
 
-def collect(seed: int, fingerprint: str, device: torch.device, environment: dict[str, Any]) -> dict[str, Any]:
+def collect(
+    seed: int, fingerprint: str, command: str, device: torch.device, environment: dict[str, Any]
+) -> dict[str, Any]:
     """What `provenance.json` says of a run at its start."""
     return {
         "fingerprint": fingerprint,
@@ -32,7 +32,7 @@ def collect(seed: int, fingerprint: str, device: torch.device, environment: dict
         "machine": machine(device),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command,
         "started": now(),
     }
 

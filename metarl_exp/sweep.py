@@ -67,6 +67,10 @@ class Sweep:
         """The recorded jobs, in order."""
         return [Job(**job) for job in self._read()["jobs"]]
 
+    def command(self) -> str:
+        """What starts the sweep, and continues it."""
+        return self._read()["command"]
+
     @contextmanager
     def take_part(self, job: Job, fail_fast: bool) -> Iterator[None]:
         """Around the work of one job. Raises NotBegun if the sweep has stopped; stops it, if asked, when the job fails.

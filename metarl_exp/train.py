@@ -6,13 +6,13 @@ metarl-train -m [overrides]     a sweep
 
 from __future__ import annotations
 
+import argparse
 import logging
+import os
 import shlex
-import signal
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,18 @@ import hydra
 import torch
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results
+from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results, status
+from metarl_exp.build.jobs import job_running, plan
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
 from metarl_exp.run_folder import FolderRefused, RunFolder, choose_folder
+from metarl_exp.signals import terminated_as_interrupt
+from metarl_exp.sweep import VARIABLE, Sweep
 from metarl_exp.tasks.base import Closeable, Drawable
 from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
@@ -39,20 +43,10 @@ DEFAULT_THREADS = torch.get_num_threads()
 class Run:
     """One job in its folder, whose lock is held: start or continue, train, evaluate."""
 
-    def __init__(self, config: DictConfig, folder: RunFolder, name: str, console: Console) -> None:
-        self.config, self.folder, self.console = config, folder, console
-        self.name, self.fingerprint = name, build.fingerprint(config)
-        self.refuse_other_configuration()
-
-    def refuse_other_configuration(self) -> None:
-        """Raise FolderRefused if the folder holds a run of another configuration, naming the keys that differ."""
-        if (self.folder.path / ".hydra" / "config.yaml").is_file():
-            stored = build.load_config(self.folder.path)
-            differing = build.differing_keys(self.config, stored)
-            if stored.seed != self.config.seed:
-                differing.append(f"seed: {self.config.seed} ≠ {stored.seed}")
-            if differing:
-                raise FolderRefused(f"{self.folder.path} holds another run: {'; '.join(differing)}")
+    def __init__(self, config: DictConfig, folder: RunFolder, sweep: Sweep | None, console: Console) -> None:
+        self.config, self.folder, self.sweep, self.console = config, folder, sweep, console
+        self.fingerprint = build.fingerprint(config)
+        build.refuse_other_run(config, folder.path)
 
     def go(self) -> float:
         """Whatever is left to do; the validation return of the best iterate."""
@@ -69,7 +63,7 @@ class Run:
                 return self.work()
         except KeyboardInterrupt:
             self.folder.set_state("interrupted", "stopped by a signal")
-            command = shlex.join(["metarl-train", *HydraConfig.get().overrides.task])
+            command = self.sweep.command() if self.sweep else self.command()
             self.console.print(f"\nstopped; everything up to the last iteration is saved. To continue:\n  {command}")
             raise SystemExit(130) from None
         except Exception as error:
@@ -139,8 +133,8 @@ class Run:
         identity = build.environment_identity(self.config)
         self.folder.write_json(
             "provenance.json",
-            provenance.collect(self.config.seed, self.fingerprint, device, identity)
-            | {"tracker_id": uuid.uuid4().hex[:8]},
+            provenance.collect(self.config.seed, self.fingerprint, self.command(), device, identity)
+            | {"tracker_id": uuid.uuid4().hex[:8], "sweep": self.sweep.id if self.sweep else None},
         )
         self.keep_best(self.initial, 0, -float("inf"))
         self.console.print(f"starting: {self.folder.path}")
@@ -151,9 +145,13 @@ class Run:
         choices = HydraConfig.get().runtime.choices
         tags = [f"{g}={choices[g]}" for g in ("tasks", "objective", "outer_optimizer")]
         tags.append(f"order={self.config.adaptation.order}")
-        group = self.name.rsplit("-seed", 1)[0]
-        identifier = self.folder.read_json("provenance.json")["tracker_id"]
-        return RunInfo(identifier, self.name, group, self.folder.path.resolve(), config, tags)
+        began, name = self.folder.read_json("provenance.json"), self.folder.path.name
+        group = f"sweep-{began['sweep']}" if began.get("sweep") else name.rsplit("-seed", 1)[0]
+        return RunInfo(began["tracker_id"], name, group, self.folder.path.resolve(), config, tags)
+
+    def command(self) -> str:
+        """What starts this run, alone if it is a job of a sweep."""
+        return shlex.join(["metarl-train", *(HydraConfig.get().overrides.task if self.sweep else sys.argv[1:])])
 
     def train(self) -> None:
         """The meta-iterations that are left, each recorded and checkpointed before the next begins."""
@@ -232,54 +230,65 @@ class Run:
         return content["validation"]
 
 
-@contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM, with which clusters take machines back, ends a run as Ctrl-C does."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def wide_console() -> Console:
+    """A console whose lines are not broken in a log file, which has no edge."""
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160
+    return console
 
 
 def job(config: DictConfig) -> float:
     """One job: returns the validation return of the best iterate, for sweepers to maximise."""
-    base = Path(HydraConfig.get().runtime.output_dir)
-    folder = RunFolder(choose_folder(base, config.restart))
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 160  # a log file has no edge to wrap at
+    allocator.keep_freed_memory()
+    hydra_config = HydraConfig.get()
+    console = wide_console()
+    sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
     try:
-        with folder.lock():
-            return Run(config, folder, folder.path.name, console).go()
+        with sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext():
+            folder = RunFolder(choose_folder(Path(hydra_config.runtime.output_dir), config.restart))
+            with folder.lock():
+                return Run(config, folder, sweep, console).go()
     except FolderRefused as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if hydra_config.mode == RunMode.MULTIRUN:
             raise  # a failed job of the sweep
         raise SystemExit(f"metarl-train: {error}") from None
 
 
-def preflight() -> None:
-    """Refuse what is mistyped with one clear line, before Hydra makes any folder. Sweeps are checked key by key."""
-    arguments = get_args_parser().parse_args()
+def preflight(arguments: argparse.Namespace) -> Sweep | None:
+    """Refuse what is mistyped with one clear line, before Hydra makes any folder; the sweep that is to run, if any."""
     if arguments.hydra_help or arguments.help or arguments.info is not None:
-        return
+        return None
     try:
         build.check_overrides(arguments.overrides, arguments.config_dir)
         if not arguments.multirun:
             build.build(build.compose(arguments.overrides, arguments.config_dir))
-    except (ValueError, ModuleNotFoundError) as error:
+            return None
+        sweep, jobs = plan(arguments.overrides, arguments.config_dir)
+    except (ValueError, ModuleNotFoundError, FolderRefused, HydraException) as error:
         raise SystemExit(f"metarl-train: {error}") from None
+    sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
+    return sweep
 
 
 def main() -> Any:
     """The command `metarl-train`."""
-    preflight()
-    allocator.keep_freed_memory()
-    return hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)()
+    arguments = get_args_parser().parse_args()
+    sweep = preflight(arguments)
+    run = hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)
+    if sweep is None:
+        return run()
+    # Hydra carries this to its jobs with any launcher. Overrides have to stand together.
+    last = sys.argv.index(arguments.overrides[-1]) if arguments.overrides else len(sys.argv)
+    sys.argv.insert(last + 1, f"++hydra.job.env_set.{VARIABLE}='{sweep.id}'")
+    try:
+        run()
+    finally:
+        standing = sweep.statuses()
+        wide_console().print(status.table(standing))
+    if any(one.state != "finished" for one in standing):
+        raise SystemExit(1)
+    return None
 
 
 if __name__ == "__main__":

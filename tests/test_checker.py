@@ -435,7 +435,7 @@ def test_a_distribution_that_hangs_is_a_fault(monkeypatch):
 
 
 def test_the_listing_sees_every_option():
-    assert len(OPTIONS) == len(build._options(None)["tasks"]) > 20
+    assert len(OPTIONS) == len(build.options(None)["tasks"]) > 20
     assert {"navigation_2d", "cartpole", "pendulum", *SLOW} <= set(HERE)
 
 

@@ -65,8 +65,8 @@ def test_an_experiment_composes_builds_and_states_only_differences(name):
     overlay.pop("defaults", None)
     groups = [line.split()[-2:] for line in defaults_of(CONF / "experiment" / f"{name}.yaml")]
     without = build.compose([f"{group.strip('/:')}={option}" for group, option in groups])
-    for key, value in build._leaves(OmegaConf.to_container(overlay)):
-        assert build._canonical(OmegaConf.select(without, key)) != value, f"{name} repeats the default of {key}"
+    for key, value in build.leaves(OmegaConf.to_container(overlay)):
+        assert build.canonical(OmegaConf.select(without, key)) != value, f"{name} repeats the default of {key}"
 
 
 def defaults_of(path: Path) -> list[str]:

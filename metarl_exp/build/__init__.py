@@ -1,6 +1,7 @@
-"""From a configuration to objects: composing, checking what was typed, the fingerprint, and the wiring.
+"""From a configuration to objects: the fingerprint, and the wiring.
 
-With `train.py` the only module that knows Hydra and OmegaConf.
+What was typed is checked in `overrides`, and composed in `composing`. With `train.py` this package alone knows Hydra
+and OmegaConf.
 """
 
 from __future__ import annotations
@@ -10,23 +11,22 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from metarl_exp.build.composing import canonical, compose, config_dir, leaves, options
+from metarl_exp.build.overrides import check_overrides
 from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.identity import identity
 from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.run_folder import FolderRefused
 from metarl_exp.streams import streams
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.tasks.guard import guarded
@@ -36,7 +36,8 @@ from metarl_exp.validation import nearest, require_flag, require_integer
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
 NOT_IN_FINGERPRINT = (
-    "seed", "tracker", "device", "threads", "environment_timeout", "restart", "replay", "output_root", "hydra"
+    "seed", "tracker", "device", "threads", "environment_timeout", "restart", "replay", "fail_fast", "output_root",
+    "hydra",
 )  # fmt: skip
 
 # Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
@@ -52,20 +53,6 @@ class Parts(NamedTuple):
     tracker: Tracker
 
 
-def config_dir() -> Path:
-    """`conf/` of a checkout or editable install, or its copy inside an installed wheel."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-def compose(overrides: Sequence[str] = (), user_dir: str | None = None) -> DictConfig:
-    """The configuration of one run, as `metarl-train` with these overrides would have it."""
-    search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return hydra_compose("train", [*overrides, *search])
-
-
 def fingerprint(config: DictConfig) -> str:
     """Ten hex digits of everything that can change a run's numbers, except its seed."""
     return hashlib.sha256(json.dumps(_fingerprinted(config), sort_keys=True).encode()).hexdigest()[:10]
@@ -76,30 +63,14 @@ def _fingerprinted(config: DictConfig) -> dict[str, Any]:
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
     idle = _without_effect(config)
-    leaves = ((key, value) for key, value in _leaves(tree) if key.split(".")[:2] not in idle)
-    return {key: value for key, value in leaves if key not in NEUTRAL or value != NEUTRAL[key]}
+    found = ((key, value) for key, value in leaves(tree) if key.split(".")[:2] not in idle)
+    return {key: value for key, value in found if key not in NEUTRAL or value != NEUTRAL[key]}
 
 
 def _without_effect(config: DictConfig) -> list[list[str]]:
     """The keys of which a task distribution says that they cannot change its numbers, such as that of its workers."""
     kind = located("tasks._target_", config.tasks["_target_"])
     return [["tasks", name] for name in getattr(kind, "without_effect", ())]
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a nested dict."""
-    if isinstance(tree, dict) and tree:
-        for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, _canonical(tree)
-
-
-def _canonical(value: Any) -> Any:
-    """Whole numbers as floats, so that 1 and 1.0 are one value."""
-    if isinstance(value, list):
-        return [_canonical(x) for x in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def experiment_name(config: DictConfig) -> str:
@@ -114,58 +85,6 @@ def run_name(config: DictConfig) -> str:
 
 
 OmegaConf.register_new_resolver("run_folder", lambda *, _root_: run_name(_root_), replace=True)
-
-
-def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> None:
-    """Raise ValueError for a key or an option that does not exist, naming the nearest one that does."""
-    parsed = [o for o in OverridesParser.create().parse_overrides(list(overrides)) if not _is_hydras(o)]
-    options = _options(user_dir)
-    chosen = []
-    for override in parsed:
-        group = override.key_or_group
-        for value in _values(override) if group in options else []:
-            if value not in (None, "null") and value not in options[group]:
-                allowed = ", ".join(sorted(options[group]))
-                raise ValueError(f"{group}={value}: allowed are {allowed}{nearest(str(value), options[group])}")
-            chosen.append(f"{group}={'null' if value is None else value}")
-    keys = [key for key, _ in _leaves(OmegaConf.to_container(compose(chosen, user_dir), resolve=False))]
-    known = {*keys, *(key.rsplit(".", depth)[0] for key in keys for depth in range(1, 4)), *options}
-    for override in parsed:
-        key = override.key_or_group
-        if key not in known and not override.is_add():
-            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {_beside(key, known)}")
-
-
-def _beside(key: str, known: set[str]) -> str:
-    """What is allowed where a key that does not exist was looked for."""
-    parent = key.rpartition(".")[0]
-    children = {k.removeprefix(f"{parent}.").split(".")[0] for k in known if k.startswith(f"{parent}.")} - {"_target_"}
-    if children:
-        return f"{parent} takes {', '.join(sorted(children))}"
-    return f"allowed are {', '.join(sorted({k.split('.')[0] for k in known}))}"
-
-
-def _is_hydras(override: Override) -> bool:
-    return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
-
-
-def _values(override: Override) -> list[Any]:
-    """The values of an override, all of them if it is a sweep."""
-    if override.is_sweep_override():
-        return [value.strip("'\"") for value in override.sweep_string_iterator()]  # type: ignore[union-attr]
-    return [override.value()]
-
-
-def _options(user_dir: str | None) -> dict[str, list[str]]:
-    """Every config group and its options, nested ones by their path."""
-    roots = [config_dir(), *([Path(user_dir)] if user_dir else [])]
-    found: dict[str, set[str]] = {}
-    groups = [folder.name for folder in config_dir().iterdir() if folder.is_dir()]
-    for root in roots:  # the known groups only: a user's folder may hold a whole project
-        for file in (file for group in groups for file in root.glob(f"{group}/**/*.yaml")):
-            group, *option = file.relative_to(root).with_suffix("").parts
-            found.setdefault(group, set()).add("/".join(option))
-    return {group: sorted(options) for group, options in found.items()}
 
 
 def component(group: str, node: DictConfig, **wired: Any) -> Any:
@@ -255,8 +174,8 @@ def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -
 
     `name` is an option of tasks, a YAML file with a `_target_`, or a dotted class. Raises ValueError if it is none.
     """
-    options = _options(user_dir)["tasks"]
-    if name in options:
+    offered = options(user_dir)["tasks"]
+    if name in offered:
         added = [f"+tasks.{setting[1:]}" if setting.startswith("+") else f"tasks.{setting}" for setting in settings]
         check_overrides([f"tasks={name}", *added], user_dir)
         return compose([f"tasks={name}", *added], user_dir).tasks
@@ -269,8 +188,8 @@ def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -
         return OmegaConf.merge(node, given)  # type: ignore[return-value]
     if "." not in name:
         raise ValueError(
-            f"{name!r} is not an option of tasks{nearest(name, options)}, nor a YAML file or a dotted class; "
-            f"options are {', '.join(options)}"
+            f"{name!r} is not an option of tasks{nearest(name, offered)}, nor a YAML file or a dotted class; "
+            f"options are {', '.join(offered)}"
         )
     return OmegaConf.merge({"_target_": name}, given)  # type: ignore[return-value]
 
@@ -295,6 +214,17 @@ def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:
     """Fingerprinted keys in which two configurations differ, as «key: one ≠ other»."""
     one, two = _fingerprinted(config), _fingerprinted(other)
     return [f"{key}: {one.get(key)} ≠ {two.get(key)}" for key in sorted(one | two) if one.get(key) != two.get(key)]
+
+
+def refuse_other_run(config: DictConfig, folder: Path) -> None:
+    """Raise FolderRefused if a folder holds a run of another configuration or seed, naming the keys that differ."""
+    if (folder / ".hydra" / "config.yaml").is_file():
+        stored = load_config(folder)
+        differing = differing_keys(config, stored)
+        if stored.seed != config.seed:
+            differing.append(f"seed: {config.seed} ≠ {stored.seed}")
+        if differing:
+            raise FolderRefused(f"{folder} holds another run: {'; '.join(differing)}")
 
 
 def load_config(run: str | Path) -> DictConfig:
