@@ -1,0 +1,53 @@
+"""The configuration's folder: where it is, what it offers, and what it composes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
+
+
+def config_dir() -> Path:
+    """`conf/` of a checkout or editable install, or its copy inside an installed wheel."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def compose(overrides: Sequence[str] = (), user_dir: str | None = None, with_hydra: bool = False) -> DictConfig:
+    """The configuration of one run, as `metarl-train` with these overrides would have it; Hydra's own part if asked."""
+    search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra_compose("train", [*overrides, *search], return_hydra_config=with_hydra)
+
+
+def options(user_dir: str | None) -> dict[str, list[str]]:
+    """Every config group and its options, nested ones by their path."""
+    roots = [config_dir(), *([Path(user_dir)] if user_dir else [])]
+    found: dict[str, set[str]] = {}
+    groups = [folder.name for folder in config_dir().iterdir() if folder.is_dir()]
+    for root in roots:  # the known groups only: a user's folder may hold a whole project
+        for file in (file for group in groups for file in root.glob(f"{group}/**/*.yaml")):
+            group, *option = file.relative_to(root).with_suffix("").parts
+            found.setdefault(group, set()).add("/".join(option))
+    return {group: sorted(names) for group, names in found.items()}
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a nested dict."""
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, canonical(tree)
+
+
+def canonical(value: Any) -> Any:
+    """Whole numbers as floats, so that 1 and 1.0 are one value."""
+    if isinstance(value, list):
+        return [canonical(x) for x in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,0 +1,54 @@
+"""What was typed: overrides that do not exist are refused, naming the nearest that do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from metarl_exp.build.composing import compose, leaves, options
+from metarl_exp.validation import nearest
+
+
+def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> None:
+    """Raise ValueError for a key or an option that does not exist, naming the nearest one that does."""
+    parsed = [o for o in OverridesParser.create().parse_overrides(list(overrides)) if not is_hydras(o)]
+    groups = options(user_dir)
+    chosen = []
+    for override in parsed:
+        group = override.key_or_group
+        for value in _values(override) if group in groups else []:
+            if value not in (None, "null") and value not in groups[group]:
+                allowed = ", ".join(sorted(groups[group]))
+                raise ValueError(f"{group}={value}: allowed are {allowed}{nearest(str(value), groups[group])}")
+            chosen.append(f"{group}={'null' if value is None else value}")
+    keys = [key for key, _ in leaves(OmegaConf.to_container(compose(chosen, user_dir), resolve=False))]
+    known = {*keys, *(key.rsplit(".", depth)[0] for key in keys for depth in range(1, 4)), *groups}
+    for override in parsed:
+        key = override.key_or_group
+        if key not in known and not override.is_add():
+            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {_beside(key, known)}")
+
+
+def _beside(key: str, known: set[str]) -> str:
+    """What is allowed where a key that does not exist was looked for."""
+    parent = key.rpartition(".")[0]
+    children = {k.removeprefix(f"{parent}.").split(".")[0] for k in known if k.startswith(f"{parent}.")} - {"_target_"}
+    if children:
+        return f"{parent} takes {', '.join(sorted(children))}"
+    return f"allowed are {', '.join(sorted({k.split('.')[0] for k in known}))}"
+
+
+def is_hydras(override: Override) -> bool:
+    """Whether an override is about Hydra itself, such as its launcher."""
+    return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
+
+
+def _values(override: Override) -> list[Any]:
+    """The values of an override, all of them if it is a sweep."""
+    if override.is_sweep_override():
+        return [value.strip("'\"") for value in override.sweep_string_iterator()]  # type: ignore[union-attr]
+    return [override.value()]
