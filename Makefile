@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 METAWORLD := .venv-metaworld
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-metaworld check benchmark readme clean
+.PHONY: help run test test-slow test-metaworld check benchmark tables readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ check: $(INSTALLED) ## lint and types only
 
 benchmark: $(INSTALLED) ## time and memory of a meta-iteration (wants an idle machine)
 	$(BIN)/python benchmarks/meta_iteration.py
+
+tables: $(INSTALLED) ## render every table and figure of the studies again, from their stored runs
+	$(BIN)/metarl-table --stored
 
 readme: $(INSTALLED) ## put the stored results into the pages that show them
 	$(BIN)/python docs/render.py

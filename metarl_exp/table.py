@@ -1,11 +1,11 @@
 """Make the table of a study from the runs that there are, and say which are missing.
 
-    metarl-table STUDY.yaml … [--runs DIR …]            take up finished runs from folders of runs, then render
-    metarl-table STUDY.yaml … --stored                  render from the stored summaries alone
-    metarl-table STUDY.yaml … --launch [OVERRIDE …]     say what the missing runs will cost, run them, then render
+    metarl-table [STUDY.yaml …] [--runs DIR …]          take up finished runs from folders of runs, then render
+    metarl-table [STUDY.yaml …] --stored                render from the stored summaries alone
+    metarl-table [STUDY.yaml …] --launch [OVERRIDE …]   say what the missing runs will cost, run them, then render
 
 Beside the study's file it writes `.md`, `.tex`, `.csv` and the study's figures (PNG and PDF), and into `runs/` the
-summary of every run that it found. What follows `--launch` goes to all jobs, as in `hydra/launcher=joblib threads=1`.
+summary of every run that it found. Without a file it is all studies under `experiments/`. What follows `--launch` goes to all jobs, as in `hydra/launcher=joblib threads=1`.
 The exit status is 0 if no run is missing.
 """
 
@@ -27,17 +27,27 @@ from metarl_exp.study.runs import Runs, Wanted, take_up
 from metarl_exp.train import launch
 
 RUNS = Path("outputs")
+EXPERIMENTS = Path("experiments")
+
+
+def studies(folder: Path) -> list[Path]:
+    """The files of all studies under a folder."""
+    return [path for path in sorted(folder.glob("**/*.yaml")) if declaration.is_study(path)]
+
+
+def texts(table: Table) -> dict[str, str]:
+    """What a table is rendered to, by the ending of the file."""
+    return {
+        "md": rendering.markdown(table),
+        "tex": rendering.latex(table),
+        "csv": rendering.comma_separated(table),
+    }
 
 
 def make(study: Study) -> Table:
     """Render a study from its stored summaries, into the files beside it."""
     table = assemble(study, runs.stored(study))
-    texts = {
-        "md": rendering.markdown(table),
-        "tex": rendering.latex(table),
-        "csv": rendering.comma_separated(table),
-    }
-    for ending, text in texts.items():
+    for ending, text in texts(table).items():
         write_atomically(study.path.with_suffix(f".{ending}"), text.encode())
     drawing.draw(table)
     return table
@@ -82,14 +92,14 @@ def _announced(lacking: Sequence[Wanted], estimated: cost.Cost) -> str:
 def main() -> None:
     """The command `metarl-table`."""
     parser = argparse.ArgumentParser("metarl-table", description="Make the table of a study from its runs.")
-    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
+    parser.add_argument("studies", nargs="*", type=Path, metavar="STUDY.yaml", help="all under experiments/")
     parser.add_argument("--runs", nargs="+", type=Path, default=[RUNS], metavar="DIR", help="folders of runs (outputs)")
     parser.add_argument("--stored", action="store_true", help="look for no runs: render the stored summaries")
     parser.add_argument("--launch", nargs="*", metavar="OVERRIDE", help="run what is missing, with these overrides")
     arguments = parser.parse_args()
     console, lacking = Console(), 0
     try:
-        for study in map(declaration.load, arguments.studies):
+        for study in map(declaration.load, arguments.studies or studies(EXPERIMENTS)):
             if not arguments.stored:
                 take_up(study, arguments.runs)
             if arguments.launch is not None:

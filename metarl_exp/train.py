@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results, status
+from metarl_exp.build import job_list
 from metarl_exp.build.jobs import job_running, plan
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
@@ -37,6 +39,7 @@ from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
 
 log = logging.getLogger("metarl_exp")
+REFUSED = (ValueError, ModuleNotFoundError, FolderRefused, HydraException)  # before anything runs
 DEFAULT_THREADS = torch.get_num_threads()
 
 
@@ -265,10 +268,43 @@ def preflight(arguments: argparse.Namespace) -> Sweep | None:
             build.build(build.compose(arguments.overrides, arguments.config_dir))
             return None
         sweep, jobs = plan(arguments.overrides, arguments.config_dir)
-    except (ValueError, ModuleNotFoundError, FolderRefused, HydraException) as error:
+    except REFUSED as error:
         raise SystemExit(f"metarl-train: {error}") from None
     sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
     return sweep
+
+
+def marked(sweep: Sweep) -> str:
+    """The override with which Hydra carries a sweep's id to its jobs, with any launcher."""
+    return f"++hydra.job.env_set.{VARIABLE}='{sweep.id}'"
+
+
+def supervised(sweep: Sweep, run: Callable[[], Any]) -> int:
+    """Run a sweep and print how its jobs stand; the exit status, 0 if all are finished."""
+    try:
+        run()
+    finally:
+        standing = sweep.statuses()
+        wide_console().print(status.table(standing))
+    return int(any(one.state != "finished" for one in standing))
+
+
+def launch(jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> None:
+    """Run jobs, each a list of overrides, as one sweep; further `overrides` are for all of them, and choose a launcher.
+
+    A job that fails stops no other, and the table that is printed says so. SystemExit with one line for what is
+    mistyped.
+    """
+    try:
+        build.check_overrides(overrides)
+        sweep, planned = plan(overrides, listed=jobs)
+    except REFUSED as error:
+        raise SystemExit(f"metarl-train: {error}") from None
+    sweep.begin(shlex.join(sys.argv), planned)
+    try:
+        supervised(sweep, lambda: job_list.launch(job, jobs, [*overrides, marked(sweep)]))
+    except Exception as error:
+        wide_console().print(f"{type(error).__name__}: {error}")
 
 
 def main() -> Any:
@@ -278,17 +314,10 @@ def main() -> Any:
     run = hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)
     if sweep is None:
         return run()
-    # Hydra carries this to its jobs with any launcher. Overrides have to stand together.
+    # Overrides have to stand together.
     last = sys.argv.index(arguments.overrides[-1]) if arguments.overrides else len(sys.argv)
-    sys.argv.insert(last + 1, f"++hydra.job.env_set.{VARIABLE}='{sweep.id}'")
-    try:
-        run()
-    finally:
-        standing = sweep.statuses()
-        wide_console().print(status.table(standing))
-    if any(one.state != "finished" for one in standing):
-        raise SystemExit(1)
-    return None
+    sys.argv.insert(last + 1, marked(sweep))
+    return supervised(sweep, run)
 
 
 if __name__ == "__main__":

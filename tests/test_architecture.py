@@ -14,7 +14,7 @@ ORDER = [
     "inner_optimizer", "policy", "adaptation", "objective", "outer_optimizer", "tasks", "rehearsal", "identity",
     "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results", "allocator",
     "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker", "build",
-    "command_line", "comparison", "evaluate", "check", "classical", "replay", "status", "signals", "train",
+    "command_line", "comparison", "study", "evaluate", "check", "classical", "replay", "status", "signals", "train", "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},
@@ -24,7 +24,7 @@ ALLOWED = {
     "mujoco": {"tasks"},
     "higher": {"inner_optimizer"},
     "matplotlib": {"figures", "film"},
-    "yaml": {"classical", "comparison", "sweep"},
+    "yaml": {"classical", "comparison", "study", "sweep"},
 }
 
 

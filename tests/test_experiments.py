@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metarl_exp import table
 from metarl_exp.statistics import t_interval
+from metarl_exp.study import declaration, runs
+from metarl_exp.study import drawing as drawings
 
 ROOT = Path(__file__).parents[1] / "experiments"
 
@@ -63,3 +66,36 @@ def test_adaptation_helps_task_by_task(study):
 def test_a_stored_run_is_small():
     for folder in {path.parent for path in ROOT.glob("**/evaluation.json")}:
         assert sum(path.stat().st_size for path in folder.glob("*.json")) < 20 * 1024, folder
+
+
+STUDIES = table.studies(ROOT)
+
+
+def test_the_listing_sees_the_studies():
+    assert {"finn2017/table_4", "finn2017/figure_4", "first_vs_second_order/navigation"} <= {
+        str(path.relative_to(ROOT).with_suffix("")) for path in STUDIES
+    }
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_committed_table_is_what_its_stored_runs_give(path):
+    """`make tables` makes it again. Text byte for byte; a figure by the hash of its data."""
+    study = declaration.load(path)
+    made = table.assemble(study, runs.stored(study))
+    for ending, text in table.texts(made).items():
+        assert path.with_suffix(f".{ending}").read_text() == text
+    for figure in study.figures:
+        drawing = drawings.KINDS[figure](made)
+        assert drawings.stored_hash(drawings.path_of(made, figure)) == drawing.hash
+        assert drawings.path_of(made, figure).with_suffix(".pdf").is_file()
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_stored_summary_is_small_and_wanted_by_a_study(path):
+    stored = path.parent / "runs"
+    studies = [declaration.load(other) for other in STUDIES if other.parent == path.parent]
+    wanted = {w.key for study in studies for w in runs.wanted(study, runs.stored(study))}
+    files = {f"{key.fingerprint}-seed{key.seed}.json" for key in wanted}
+    for summary in stored.glob("*.json"):
+        assert summary.stat().st_size < 20 * 1024
+        assert summary.name in files, "no study wants it"

@@ -159,6 +159,13 @@ def build(config: DictConfig) -> Parts:
     return Parts(learner, component("evaluation", config.evaluation), component("tracker", config.tracker))
 
 
+def training_steps(config: DictConfig) -> int:
+    """The most environment steps that a run takes to train; episodes that end early make it fewer."""
+    batches = 1 + config.adaptation.inner_steps
+    horizon = component("tasks", config.tasks).spec.horizon
+    return config.iterations * config.meta_batch_size * config.trajectories * batches * horizon
+
+
 def device_named(name: str) -> torch.device:
     """The torch device of that name; ValueError if there is none here."""
     try:

@@ -19,23 +19,30 @@ from metarl_exp.sweep import Job, Sweep, identifier
 from metarl_exp.tasks.base import Closeable
 
 
-def plan(overrides: Sequence[str], user_dir: str | None = None) -> tuple[Sweep, list[Job]]:
+def plan(
+    overrides: Sequence[str], user_dir: str | None = None, listed: Sequence[Sequence[str]] | None = None
+) -> tuple[Sweep, list[Job]]:
     """The sweep that `metarl-train -m` means with these overrides, and all its jobs; none if a search proposes them.
 
-    Raises ValueError for a value that is out of range in any job, for two jobs that would be one run, and for a search
-    that would minimise; FolderRefused if a job's folder holds another run.
+    With `listed` jobs, each its further overrides, nothing is swept. Raises ValueError for a value that is out of range
+    in any job, for two jobs that would be one run, and for a search that would minimise; FolderRefused if a job's
+    folder holds another run.
     """
     parser = OverridesParser.create()
     typed = parser.parse_overrides(list(overrides))
     common = [str(o.input_line) for o in typed if not o.is_sweep_override()]
     hydra = build.compose(common, user_dir, with_hydra=True).hydra
-    sweep = Sweep(Path(hydra.sweep.dir), identifier([str(o.input_line) for o in typed if _is_own(o)]))
-    if hydra.sweeper["_target_"] != BasicSweeperConf._target_:
+    own = [str(o.input_line) for o in typed if _is_own(o)]
+    sweep = Sweep(Path(hydra.sweep.dir), identifier([*own, *(" ".join(job) for job in listed or [])]))
+    given = [str(o.input_line) for o in typed if not is_hydras(o)]
+    if listed is not None:
+        grid = [[*given, *job] for job in listed]
+    elif hydra.sweeper["_target_"] == BasicSweeperConf._target_:
+        swept = [f"{key}={values}" for key, values in (hydra.sweeper.params or {}).items()]
+        (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *given]), max_batch_size=None)
+    else:
         _require_maximising(hydra.sweeper)
         return sweep, []
-    swept = [f"{key}={values}" for key, values in (hydra.sweeper.params or {}).items()]
-    swept += [str(o.input_line) for o in typed if not is_hydras(o)]
-    (grid,) = BasicSweeper.split_arguments(parser.parse_overrides(swept), max_batch_size=None)
     hydras = [str(o.input_line) for o in typed if is_hydras(o)]
     jobs: dict[str, Job] = {}
     for number, of_job in enumerate(grid):
