@@ -11,10 +11,18 @@ import sys
 from pathlib import Path
 
 from metarl_exp import results
+from metarl_exp.study import cost, declaration, runs
+from metarl_exp.table import studies
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted(ROOT.glob("experiments/**/README.md"))]
-BLOCK = re.compile(r"<!-- (render|include|speed|benchmark|study): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "docs" / "reproducing.md",
+    *sorted(ROOT.glob("experiments/**/README.md")),
+]
+BLOCK = re.compile(r"<!-- (render|include|speed|benchmark|study|means|costs): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+CORES = 2
 SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
 
@@ -29,6 +37,10 @@ def block(match: re.Match[str]) -> str:
         content = benchmark(source)
     elif kind == "study":
         content = (ROOT / source).read_text().split("\n", 2)[2].strip()  # without its title
+    elif kind == "means":
+        content = "\n\n".join((ROOT / source).read_text().split("\n\n")[1:3])  # a study's first table, with its caption
+    elif kind == "costs":
+        content = costs(ROOT / source)
     else:
         content = results.markdown(json.loads((ROOT / source / "evaluation.json").read_text()))
     return f"<!-- {kind}: {source} -->\n{content}\n<!-- end -->"
@@ -42,6 +54,18 @@ def benchmark(source: str) -> str:
         return runpy.run_path(str(ROOT / "benchmarks" / f"{results.stem}.py"))["table"](json.loads(results.read_text()))
     finally:
         sys.path.pop(0)
+
+
+def costs(folder: Path) -> str:
+    """What the runs of every study under a folder took."""
+    lines = ["| table | runs | environment steps, millions | hours on two cores |", "| --- | ---: | ---: | ---: |"]
+    for path in studies(folder):
+        study = declaration.load(path)
+        stored = runs.stored(study)
+        took, number = cost.taken(study, stored), len(runs.wanted(study, stored))
+        hours = took.seconds / 3600 / CORES
+        lines.append(f"| `{path.relative_to(ROOT)}` | {number} | {took.steps / 1e6:.1f} | {hours:.1f} |")
+    return "\n".join(lines)
 
 
 def rendered(page: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the runs that a study lacks will cost."""
+"""What the runs of a study took, and what those that it lacks will cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metarl_exp.study.runs import Runs, Wanted, wanted
 class Cost(NamedTuple):
     """Of one run, or of several together."""
 
-    steps: int  # environment steps of training, at most: episodes may end early
+    steps: int  # environment steps of training; of an estimate at most, since episodes may end early
     seconds: float | None  # as finished runs of the same row took, on the machine that they ran on; None without any
 
 
@@ -28,6 +28,13 @@ def estimate(study: Study, runs: Runs, lacking: Sequence[Wanted]) -> Cost:
     seconds = [_seconds(study, runs, w) for w in lacking]
     known = [s for s in seconds if s is not None]
     return Cost(steps, sum(known) if len(known) == len(seconds) else None)
+
+
+def taken(study: Study, runs: Runs) -> Cost:
+    """What the finished runs of a study took; `seconds` without evaluation and figures."""
+    done = [runs[w.key] for w in wanted(study, runs) if w.key in runs and runs[w.key].finished]
+    steps = sum(int(run.curves["return"]["env_steps"][-1]) for run in done if "return" in run.curves)
+    return Cost(steps, sum(run.seconds for run in done))
 
 
 def _seconds(study: Study, runs: Runs, lacking: Wanted) -> float | None:
