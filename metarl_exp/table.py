@@ -5,7 +5,8 @@
     metarl-table [STUDY.yaml …] --launch [OVERRIDE …]   say what the missing runs will cost, run them, then render
 
 Beside the study's file it writes `.md`, `.tex`, `.csv` and the study's figures (PNG and PDF), and into `runs/` the
-summary of every run that it found. Without a file it is all studies under `experiments/`. What follows `--launch` goes to all jobs, as in `hydra/launcher=joblib threads=1`.
+summary of every run that it found. Without a file it is all studies under `experiments/`. What follows `--launch` goes
+to all jobs, as in `hydra/launcher=joblib threads=1`.
 The exit status is 0 if no run is missing.
 """
 

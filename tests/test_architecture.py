@@ -14,7 +14,8 @@ ORDER = [
     "inner_optimizer", "policy", "adaptation", "objective", "outer_optimizer", "tasks", "rehearsal", "identity",
     "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results", "allocator",
     "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker", "build",
-    "command_line", "comparison", "study", "evaluate", "check", "classical", "replay", "status", "signals", "train", "table",
+    "command_line", "comparison", "study", "evaluate", "check", "classical", "replay", "status", "signals", "train",
+    "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},

@@ -6,11 +6,14 @@ of line that tell methods apart.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph that a PDF gets
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX"
