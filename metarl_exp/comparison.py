@@ -83,15 +83,20 @@ class PublishedNumbers:
         return cls([r for r in printed(folder / declared["file"]) if shared.items() <= r.items()])
 
     def __call__(self, *keys: Mapping[str, Any] | None) -> Published | None:
-        """The number with all these keys; None if some are None. Raises ValueError unless exactly one has them."""
+        """The number with all these keys; None if some are None, or none was printed for such a combination.
+
+        Raises ValueError for a value that no result has, and if several numbers have these keys.
+        """
         if any(some is None for some in keys):
             return None
         sought = {key: value for some in keys if some for key, value in some.items()}
+        for key, value in sought.items():
+            require_choice(f"published.{key}", str(value), unique(str(r.get(key)) for r in self.results))
         found = [r for r in self.results if sought.items() <= r.items()]
-        if len(found) != 1:
-            raise ValueError(
-                f"published={sought!r}: {len(found)} of {len(self.results)} published numbers are so, not 1"
-            )
+        if len(found) > 1:
+            raise ValueError(f"published={sought!r}: {len(found)} numbers are so; more keys would tell them apart")
+        if not found:
+            return None
         return Published(found[0]["value"], found[0]["verification"])
 
 
