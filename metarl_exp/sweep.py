@@ -82,10 +82,10 @@ class Sweep:
         self._add(job)
         try:
             yield
-        except Exception as error:
+        except Exception:
             if fail_fast:
                 with self._alone():
-                    write_atomically(self.stopped, f"{job.folder}: {type(error).__name__}: {error}".encode())
+                    write_atomically(self.stopped, job.folder.encode())
             raise
 
     def statuses(self) -> list[JobStatus]:
@@ -103,7 +103,7 @@ class Sweep:
         return status._replace(overrides=job.overrides)
 
     def _why_not_begun(self) -> str:
-        return f"not begun (fail_fast) after {self.stopped.read_text(encoding='utf-8')}"
+        return f"not begun, as {self.stopped.read_text(encoding='utf-8')} had failed (fail_fast)"
 
     def _add(self, job: Job) -> None:
         if job.folder in {known.folder for known in self.jobs()}:

@@ -88,6 +88,7 @@ class Run:
             evaluation = self.evaluate()
             drawn = sorted(self.folder.figures.glob("*.png"))
             summary = {f"test/step_{k}": x for k, x in enumerate(evaluation["theta"]["best"]["mean"])}
+            summary["validation/best"] = evaluation["validation"]
             failed = False
         except NonFiniteError as error:
             saved = self.folder.path / "failed_batch.pt"

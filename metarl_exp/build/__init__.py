@@ -20,7 +20,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.build.composing import canonical, compose, config_dir, leaves, options
+from metarl_exp.build.composing import canonical as canonical
+from metarl_exp.build.composing import compose, leaves, options
+from metarl_exp.build.composing import config_dir as config_dir
 from metarl_exp.build.overrides import check_overrides
 from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation

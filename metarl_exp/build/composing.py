@@ -26,10 +26,10 @@ def compose(overrides: Sequence[str] = (), user_dir: str | None = None, with_hyd
 
 
 def options(user_dir: str | None) -> dict[str, list[str]]:
-    """Every config group and its options, nested ones by their path."""
+    """Every config group but Hydra's own and its options, nested ones by their path."""
     roots = [config_dir(), *([Path(user_dir)] if user_dir else [])]
     found: dict[str, set[str]] = {}
-    groups = [folder.name for folder in config_dir().iterdir() if folder.is_dir()]
+    groups = [folder.name for folder in config_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
     for root in roots:  # the known groups only: a user's folder may hold a whole project
         for file in (file for group in groups for file in root.glob(f"{group}/**/*.yaml")):
             group, *option = file.relative_to(root).with_suffix("").parts

@@ -91,13 +91,15 @@ class WandbTracker:
             return self._init(info, "offline")
 
     def _init(self, info: RunInfo, mode: str) -> Any:
+        # W&B's own agent has made the run that is to be written to, in its sweep's project, and says so there.
+        attached = "WANDB_SWEEP_ID" in os.environ
         settings = wandb.Settings(
             silent=True, console="off", init_timeout=self.init_timeout, finish_timeout=self.finish_timeout
         )
         return wandb.init(
-            project=self.project,
-            entity=self.entity,
-            id=info.id,
+            project=None if attached else self.project,
+            entity=None if attached else self.entity,
+            id=None if attached else info.id,
             name=info.name,
             group=self.group or info.group,
             tags=[*info.tags, *self.tags],
@@ -105,6 +107,7 @@ class WandbTracker:
             dir=info.folder,
             mode=mode,  # type: ignore[arg-type]
             resume="allow" if mode == "online" else None,
+            reinit="create_new",  # whatever became of the run of the job before in this process
             settings=settings,
         )
 
