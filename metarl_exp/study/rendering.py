@@ -12,6 +12,7 @@ from metarl_exp.comparison import MISSING, unique
 from metarl_exp.statistics import Interval, paired_test
 from metarl_exp.study.cells import Cell, Table
 from metarl_exp.study.declaration import Column, Row
+from metarl_exp.study.measures import Return
 
 OVER = {
     "mean": "Mean over training seeds ± half of its 95 % t-interval",
@@ -38,7 +39,7 @@ def shown(table: Table, row: Row, column: Column) -> str:
     """A cell: its number, how many seeds are behind it if not all, or what it is instead of a number."""
     cell = table.cells[row.name, column.name]
     if cell.interval is None:
-        return cell.state
+        return MISSING if cell.state == Return.lacking.partition(":")[0] else cell.state
     text = spread(cell.interval, column.measure.unit)
     return text if cell.state == "complete" else f"{text} ({len(cell.scores)} of {len(table.study.seeds)})"
 
@@ -140,6 +141,8 @@ def _troubles(table: Table) -> list[str]:
     found: dict[tuple[str, str], tuple[list[str], list[int]]] = {}
     for (row, column), cell in table.cells.items():
         for seed, trouble in cell.troubles.items():
+            if trouble == Return.lacking:
+                continue  # nothing went wrong
             columns, seeds = found.setdefault((row, trouble), ([], []))
             columns += [column] if column not in columns else []
             seeds += [seed] if seed not in seeds else []
