@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 CONF = build.config_dir()
 OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*.yaml") if f.parent != CONF)
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
-COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith("experiment/")]
+COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
 DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
 WIRED = {
     "policy": {"spec", "generator", "dtype"},
@@ -28,7 +28,7 @@ def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
     assert len(COMPONENTS) == 47
     assert "finn2017/navigation_2d" in EXPERIMENTS
-    assert {group for group, _ in COMPONENTS} == {p.name for p in CONF.iterdir() if p.is_dir()} - {"experiment"}
+    assert {group for group, _ in COMPONENTS} == {p.name for p in CONF.iterdir() if p.is_dir()} - {"experiment", "hydra"}
 
 
 @pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
