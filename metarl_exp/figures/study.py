@@ -113,6 +113,7 @@ def gradient_steps(methods: Mapping[str, Steps], folder: Path, *, ylabel: str, n
             axes.plot(*zip(*printed.items(), strict=True), **_printed(look(number).color, look(number).marker))
     axes.set(xlabel="gradient steps", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _show_lines(axes)
     published = any(steps.published is not None for steps in methods.values())
     note = [Line2D([], [], **_printed("0.35", "o"), label="as published")] if published else []
     _note(axes, MEANS, [steps.returns for steps in methods.values()])
@@ -274,6 +275,15 @@ def _line(axes: Axes, number: int, method: str, x: np.ndarray, band: Band, **cha
 def _printed(color: str, marker: str) -> dict[str, Any]:
     """The look of published numbers."""
     return {"color": color, "marker": marker, "linestyle": "--", "linewidth": 1, "markersize": 6, **HOLLOW}
+
+
+def _show_lines(axes: Axes) -> None:
+    """Cut bands that go on far beyond all lines: one seed that went astray would leave the others no room."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    least, most = np.nanmin(drawn), np.nanmax(drawn)
+    room = (most - least) / 4 or 1.0
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, least - room), min(high, most + room))
 
 
 def _note(axes: Axes, text: str, arrays: Sequence[np.ndarray], more: str = "") -> None:
