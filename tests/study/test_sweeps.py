@@ -62,6 +62,7 @@ def tables(laboratory, output: Path) -> dict[str, str]:
     return table.texts(table.make(study))
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_in_its_third_job_and_started_again_gives_the_same_table_byte_for_byte(laboratory, tmp_path):
     """Trap 18. Four jobs; the two that had finished are not touched again."""
     whole, killed = sweep(tmp_path / "whole"), sweep(tmp_path / "killed")
