@@ -180,7 +180,7 @@ def test_a_row_that_is_not_there_is_refused(study):
 
 # ---- what is stored
 
-STUDIES = sorted(file for file in EXPERIMENTS.glob("**/*.yaml") if "columns" in yaml.safe_load(file.read_text()))
+STUDIES = sorted(file for file in EXPERIMENTS.glob("**/*.yaml") if "instances" in yaml.safe_load(file.read_text()))
 
 
 def test_the_listing_sees_the_stored_studies():

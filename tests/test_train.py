@@ -286,7 +286,7 @@ def test_mistakes_end_before_any_folder_is_made(run, tmp_path):
 
 def test_a_sweep_runs_every_job_in_a_folder_of_its_own(run, tmp_path):
     run("seed=0,1", "iterations=2", sweep=True)
-    names = sorted(p.name for p in tmp_path.iterdir() if p.is_dir())
+    names = sorted(p.name for p in tmp_path.iterdir() if p.is_dir() and p.name != "sweeps")
     assert len(names) == 2
     assert [name[-6:] for name in names] == ["-seed0", "-seed1"]
     assert names[0][:-1] == names[1][:-1]
