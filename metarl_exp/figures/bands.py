@@ -30,10 +30,12 @@ class Band(NamedTuple):
 
 
 def over_seeds(values: np.ndarray) -> Band:
-    """Mean and 95 % t-interval of each column of [seeds, points]; infinitely wide for one seed, NaN where a seed has it."""
-    nothing = (np.nan, np.nan, np.nan)
-    known = np.isfinite(values).all(0)
-    return Band(*np.array([t_interval(c)[:3] if k else nothing for c, k in zip(values.T, known, strict=True)]).T)
+    """Mean and 95 % t-interval of each column of [seeds, points]; infinite for one seed, NaN where one has NaN."""
+
+    def point(column: np.ndarray) -> tuple[float, ...]:
+        return t_interval(column)[:3] if np.isfinite(column).all() else (np.nan, np.nan, np.nan)
+
+    return Band(*np.array([point(column) for column in values.T]).T)
 
 
 def on_common_grid(method: str, curve: Curve, average: int = 1) -> Curve:
