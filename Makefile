@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 METAWORLD := .venv-metaworld
+RAY := .venv-ray
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-metaworld check benchmark tables readme clean
+.PHONY: help run test test-slow test-metaworld test-ray check benchmark tables readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,6 +24,9 @@ test-slow: $(INSTALLED) ## run the tests that train for minutes
 test-metaworld: $(METAWORLD)/.installed ## run the tests of Meta-World, in an environment of its own
 	$(METAWORLD)/bin/pytest -m metaworld tests/metaworld
 
+test-ray: $(RAY)/.installed ## run sweeps on a local Ray cluster, in an environment of their own
+	$(RAY)/bin/pytest -m ray tests/launchers/test_ray.py
+
 check: $(INSTALLED) ## lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,7 +42,7 @@ readme: $(INSTALLED) ## put the stored results into the pages that show them
 	$(BIN)/python docs/render.py
 
 clean: ## remove the environment and caches, not the outputs
-	rm -rf $(VENV) $(METAWORLD) .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(METAWORLD) $(RAY) .pytest_cache .ruff_cache build dist
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +53,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(METAWORLD)/.installed: pyproject.toml constraints-metaworld.txt
 	$(PYTHON) -m venv $(METAWORLD)
 	$(METAWORLD)/bin/python -m pip install --quiet --constraint constraints-metaworld.txt --editable '.[metaworld]' pytest
+	touch $@
+
+# Hydra's launcher for Ray wants an older cloudpickle than everything else is tested with.
+$(RAY)/.installed: pyproject.toml constraints-ray.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints-ray.txt --editable '.[ray]' pytest
 	touch $@

@@ -286,7 +286,8 @@ def supervised(sweep: Sweep, run: Callable[[], Any]) -> int:
         run()
     finally:
         standing = sweep.statuses()
-        wide_console().print(status.table(standing))
+        if standing:  # nothing began otherwise, and Hydra has said why
+            wide_console().print(status.table(standing))
     return int(any(one.state != "finished" for one in standing))
 
 

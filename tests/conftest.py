@@ -1,10 +1,12 @@
-"""What several test files share: a small problem in float64 whose every number is fixed, and an oracle for it.
+"""What several test files share: a small problem in float64 whose every number is fixed, an oracle for it, and sweeps.
 
 The oracle has no code in common with the package: one task at a time, valid steps picked by indexing, plain autograd,
 `torch.distributions` and the update rules as their papers print them.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,12 +14,14 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
+from metarl_exp import train
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, flatten, unflatten
 from metarl_exp.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
+from metarl_exp.run_folder import RunFolder
 from metarl_exp.types import Experience, Spec
 
 torch.set_num_threads(1)
@@ -230,3 +234,41 @@ def optimizer(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=[1, 2, 3])
 def inner_steps(request: pytest.FixtureRequest) -> int:
     return request.param
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """Overrides that make a job as short as it can be."""
+    return [
+        "experiment=smoke", "tracker=none", "policy.hidden_sizes=[6]", "tasks.horizon=8", "iterations=3", "threads=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch, capfd, tiny) -> Callable[..., tuple[int, str]]:
+    """Run a sweep of tiny jobs from this process, without drawing figures; its exit status and what it printed."""
+    for name in ("learning_curve", "gradient_steps", "paths"):
+        monkeypatch.setattr(train.figures, name, lambda *_: None)
+
+    def sweep(*overrides: str, root: Path = tmp_path) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["metarl-train", "-m", *tiny, f"output_root={root}", *overrides])
+        capfd.readouterr()
+        try:
+            code = train.main()
+        except SystemExit as error:
+            code = error.code
+        return (code if isinstance(code, int) else 1), f"{code}\n{capfd.readouterr().out}"
+
+    return sweep
+
+
+def deterministic_part(folder: Path) -> tuple[bytes, list[dict]]:
+    """What two runs with the same seed have in common: the evaluation, and the metrics but those of time."""
+    records = RunFolder(folder).read_metrics()
+    metrics = [{k: v for k, v in record.items() if not k.startswith("perf/")} for record in records]
+    return (folder / "evaluation.json").read_bytes(), metrics
+
+
+@pytest.fixture
+def deterministic() -> Callable[[Path], tuple[bytes, list[dict]]]:
+    return deterministic_part

@@ -16,15 +16,6 @@ from metarl_exp import train
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.sweep import Job, NotBegun, Sweep, statuses
 
-TINY = [
-    "experiment=smoke",
-    "tracker=none",
-    "policy.hidden_sizes=[6]",
-    "tasks.horizon=8",
-    "iterations=3",
-    "threads=1",
-]
-
 
 def job(folder: str, seed: int = 0) -> Job:
     return Job(folder, seed, "0123456789", ["a=1", f"seed={seed}"])
@@ -156,32 +147,6 @@ def test_a_stop_by_a_signal_is_no_failure(sweep):
         pass
 
 
-@pytest.fixture
-def launch(tmp_path, monkeypatch, capfd):
-    """Run a sweep in this process, without drawing figures; its exit status and what it printed."""
-    for name in ("learning_curve", "gradient_steps", "paths"):
-        monkeypatch.setattr(train.figures, name, lambda *_: None)
-
-    def sweep(*overrides: str, root: Path = tmp_path) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["metarl-train", "-m", *TINY, f"output_root={root}", *overrides])
-        capfd.readouterr()
-        try:
-            train.main()
-        except SystemExit as error:
-            code = error.code
-            return (code if isinstance(code, int) else 1), f"{code}\n{capfd.readouterr().out}"
-        return 0, capfd.readouterr().out
-
-    return sweep
-
-
-def deterministic(folder: Path) -> tuple[bytes, list[dict]]:
-    metrics = RunFolder(folder).read_metrics()
-    return (folder / "evaluation.json").read_bytes(), [
-        {k: v for k, v in record.items() if not k.startswith("perf/")} for record in metrics
-    ]
-
-
 KILLED_IN_ITS_THIRD_JOB = """
 import os, signal
 from metarl_exp import checkpoint, train
@@ -198,11 +163,11 @@ train.main()
 """
 
 
-def test_a_sweep_killed_and_started_again_is_one_that_was_never_killed(launch, tmp_path):
+def test_a_sweep_killed_and_started_again_is_one_that_was_never_killed(launch, deterministic, tiny, tmp_path):
     """Finished jobs are not touched, the interrupted one continues, the rest runs."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     done = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_ITS_THIRD_JOB, "-m", *TINY, f"output_root={killed}", "seed=0,1,2,3"],
+        [sys.executable, "-c", KILLED_IN_ITS_THIRD_JOB, "-m", *tiny, f"output_root={killed}", "seed=0,1,2,3"],
         env={**os.environ, "PYTHONPATH": str(Path(train.__file__).parents[1])},
         capture_output=True,
     )
