@@ -311,7 +311,9 @@ def product_flops(setting: Setting, order: str) -> float:
 
 def measure(setting: Setting, iterations: int, threads: int) -> Record:
     """All variants, one meta-iteration each in turn: {"variants": {"package/second": {"iterations": […], …}, …}, …}."""
-    pipes = {f"{version}/{order}": start(version, order, setting, threads) for order in ORDERS for version in VERSIONS}
+    pipes = {
+        f"{version}/{order}": start(work, version, order, setting, threads) for order in ORDERS for version in VERSIONS
+    }
     variants: dict[str, Record] = {name: {"iterations": []} for name in pipes}
     for i in range(iterations):
         for name, pipe in pipes.items():
@@ -336,11 +338,11 @@ def wait_for_quiet() -> None:
             return
 
 
-def start(version: str, order: str, setting: Setting, threads: int) -> Connection:
-    """The pipe to a new process that is ready to measure a variant."""
+def start(body: Callable[..., None], *arguments: Any) -> Connection:
+    """The pipe to a new process that is ready to measure: `body` with the arguments and its own end of the pipe."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit the memory of this process
     ours, theirs = context.Pipe()
-    context.Process(target=work, args=(version, order, setting, threads, theirs), daemon=True).start()
+    context.Process(target=body, args=(*arguments, theirs), daemon=True).start()
     theirs.close()  # or the death of the process would go unnoticed here
     ours.recv()
     return ours

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -22,7 +21,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from meta_iteration import QUIET, machine, others_seconds, peak_memory, wait_for_quiet
+from meta_iteration import QUIET, machine, others_seconds, peak_memory, start, wait_for_quiet
 
 from metarl_exp import build
 from metarl_exp.allocator import keep_freed_memory
@@ -47,13 +46,8 @@ def work(overrides: Sequence[str], threads: int, pipe: Connection) -> None:
 
 def measure(rows: dict[str, Sequence[str]], iterations: int, threads: int) -> dict[str, Any]:
     """All rows, one meta-iteration each in turn."""
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the memory of this process
-    pipes, rounds = {}, []
-    for name, overrides in rows.items():
-        pipes[name], theirs = context.Pipe()
-        context.Process(target=work, args=(overrides, threads, theirs), daemon=True).start()
-        theirs.close()  # or the death of the process would go unnoticed here
-        pipes[name].recv()
+    pipes = {name: start(work, overrides, threads) for name, overrides in rows.items()}
+    rounds: list[dict[str, Any]] = []
     for number in range(iterations):
         rounds.append({})
         for name, pipe in pipes.items():

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from metarl_exp import results
+from metarl_exp.markdown import pipes
 from metarl_exp.study import cost, declaration, runs
 from metarl_exp.table import studies
 
@@ -21,7 +22,6 @@ PAGES = [
     ROOT / "docs" / "reproducing.md",
     *sorted(ROOT.glob("experiments/**/README.md")),
 ]
-BLOCK = re.compile(r"<!-- (render|include|speed|benchmark|study|means|costs): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 CORES = 2
 SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
@@ -29,43 +29,58 @@ SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|o
 def block(match: re.Match[str]) -> str:
     """A marked block with its content made anew."""
     kind, source = match.groups()
-    if kind == "include":
-        content = f"```python\n{(ROOT / source).read_text()}```"
-    elif kind == "speed":
-        content = "\n".join(line for line in benchmark(source).split("\n\n")[0].splitlines() if SPEED.search(line))
-    elif kind == "benchmark":
-        content = benchmark(source)
-    elif kind == "study":
-        content = (ROOT / source).read_text().split("\n", 2)[2].strip()  # without its title
-    elif kind == "means":
-        content = "\n\n".join((ROOT / source).read_text().split("\n\n")[1:3])  # a study's first table, with its caption
-    elif kind == "costs":
-        content = costs(ROOT / source)
-    else:
-        content = results.markdown(json.loads((ROOT / source / "evaluation.json").read_text()))
-    return f"<!-- {kind}: {source} -->\n{content}\n<!-- end -->"
+    return f"<!-- {kind}: {source} -->\n{KINDS[kind](source)}\n<!-- end -->"
+
+
+def render(source: str) -> str:
+    """The table of a stored run's folder."""
+    return results.markdown(json.loads((ROOT / source / "evaluation.json").read_text()))
+
+
+def include(source: str) -> str:
+    """A program."""
+    return f"```python\n{(ROOT / source).read_text()}```"
+
+
+def speed(source: str) -> str:
+    """Some rows of a stored benchmark."""
+    return "\n".join(line for line in benchmark(source).split("\n\n")[0].splitlines() if SPEED.search(line))
+
+
+def study(source: str) -> str:
+    """A study's page without its title."""
+    return (ROOT / source).read_text().split("\n", 2)[2].strip()
+
+
+def means(source: str) -> str:
+    """The first table of a study's page, with its caption."""
+    return "\n\n".join((ROOT / source).read_text().split("\n\n")[1:3])
 
 
 def benchmark(source: str) -> str:
     """The table of the stored results `benchmarks/results/NAME.json`, as `benchmarks/NAME.py` makes it."""
-    results = ROOT / source
+    file = ROOT / source
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        return runpy.run_path(str(ROOT / "benchmarks" / f"{results.stem}.py"))["table"](json.loads(results.read_text()))
+        return runpy.run_path(str(ROOT / "benchmarks" / f"{file.stem}.py"))["table"](json.loads(file.read_text()))
     finally:
         sys.path.pop(0)
 
 
-def costs(folder: Path) -> str:
+def costs(source: str) -> str:
     """What the runs of every study under a folder took."""
-    lines = ["| table | runs | environment steps, millions | hours on two cores |", "| --- | ---: | ---: | ---: |"]
-    for path in studies(folder):
-        study = declaration.load(path)
-        stored = runs.stored(study)
-        took, number = cost.taken(study, stored), len(runs.wanted(study, stored))
+    lines = []
+    for path in studies(ROOT / source):
+        declared = declaration.load(path)
+        stored = runs.stored(declared)
+        took, number = cost.taken(declared, stored), len(runs.wanted(declared, stored))
         hours = took.seconds / 3600 / CORES
-        lines.append(f"| `{path.relative_to(ROOT)}` | {number} | {took.steps / 1e6:.1f} | {hours:.1f} |")
-    return "\n".join(lines)
+        lines.append([f"`{path.relative_to(ROOT)}`", f"{number}", f"{took.steps / 1e6:.1f}", f"{hours:.1f}"])
+    return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
+
+
+KINDS = {f.__name__: f for f in (render, include, speed, benchmark, study, means, costs)}
+BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def rendered(page: Path) -> str:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from metarl_exp import build
 from metarl_exp.checker import FAULT, NOT_RUN, NOTE, PASSED, Finding, check
+from metarl_exp.command_line import console
 from metarl_exp.tasks.base import TaskDistribution
 
 STYLES = {PASSED: "green", NOTE: "yellow", FAULT: "bold red", NOT_RUN: "dim"}
@@ -58,10 +58,10 @@ def main() -> None:
         findings = check_node(build.task_node(arguments.name, arguments.settings, arguments.config_dir))
     except (ValueError, ImportError) as error:
         raise SystemExit(f"metarl-check: {error}") from None
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table(" ".join([arguments.name, *arguments.settings]), findings))
+    shown = console()
+    shown.print(table(" ".join([arguments.name, *arguments.settings]), findings))
     faults = sum(finding.verdict == FAULT for finding in findings)
-    console.print(f"{faults} fault{'' if faults == 1 else 's'} found" if faults else "no fault found")
+    shown.print(f"{faults} fault{'' if faults == 1 else 's'} found" if faults else "no fault found")
     sys.exit(1 if faults else 0)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from metarl_exp.markdown import pipes
 from metarl_exp.validation import require_choice
 
 MISSING = "—"  # as cells without a number are shown
@@ -125,11 +126,11 @@ def tables(
 
     def table(names: Iterable[str], entry: Callable[[dict[str, Any], Published | None], str]) -> str:
         names = list(names)
-        lines = [["", *names], ["---", *["---:"] * len(names)]]
+        lines = []
         for row, environment in rows.items():
             found = [(cells.get(row, {}).get(name), published(environment, columns[name])) for name in names]
             lines.append([row, *(entry(cell, number) if cell else MISSING for cell, number in found)])
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return pipes(["", *names], lines)
 
     known = unique(number.verification for number in published.numbers.values())
     return "\n\n".join(

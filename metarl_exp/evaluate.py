@@ -7,14 +7,11 @@ Writes a file of its own beside the run's `evaluation.json`, which stays as trai
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from metarl_exp import build, figures, results
-from metarl_exp.command_line import THETAS, file_stem, pairs, read_run
+from metarl_exp.command_line import THETAS, console, file_stem, pairs, read_run
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.validation import require_choice
 
@@ -36,7 +33,7 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     folder = RunFolder(run)
     path = folder.write_json(f"{name}.json", content)
     figures.gradient_steps(content, folder.path / "figures", name)
-    Console(width=None if sys.stdout.isatty() else 160).print(results.table(content))
+    console().print(results.table(content))
     return path
 
 

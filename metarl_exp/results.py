@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from metarl_exp.evaluation import Evaluation
+from metarl_exp.markdown import pipes
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.sampler import mean_returns, success_rates
@@ -134,8 +135,5 @@ def _cells(entry: dict[str, Any]) -> list[str]:
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The same table in Markdown, with what its intervals are over."""
-    header = _header(evaluation)
-    rows = [header, ["---", *["---:"] * (len(header) - 1)], *_rows(evaluation)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."
-    return f"{table}\n\n{caption}"
+    return f"{pipes(_header(evaluation), _rows(evaluation))}\n\n{caption}"

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from metarl_exp.command_line import console
 from metarl_exp.sweep import JobStatus, statuses
 
 STYLES = {"finished": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "missing": "magenta"}
@@ -50,8 +50,7 @@ def main() -> None:
     if not root.is_dir():
         raise SystemExit(f"metarl-status: {root} is not a folder")
     jobs = statuses(root)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table(jobs) if jobs else f"no jobs in {root}")
+    console().print(table(jobs) if jobs else f"no jobs in {root}")
     sys.exit(exit_status(jobs))
 
 

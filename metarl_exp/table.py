@@ -21,6 +21,7 @@ from rich.markdown import Markdown
 from rich.table import Table as Grid
 
 from metarl_exp.checkpoint import write_atomically
+from metarl_exp.command_line import console
 from metarl_exp.study import cost, declaration, drawing, rendering, runs
 from metarl_exp.study.cells import Table, assemble
 from metarl_exp.study.declaration import Study
@@ -59,8 +60,9 @@ def standing(study: Study, stored: Runs) -> Grid:
     grid = Grid(title=f"{study.path}: runs", title_justify="left")
     for column in ("row", "finished", "seeds failed", "seeds missing"):
         grid.add_column(column)
+    wanted = runs.wanted(study, stored)
     for row in study.rows:
-        needed = [w for w in runs.wanted(study, stored) if w.row == row.name]
+        needed = [w for w in wanted if w.row == row.name]
         there = {w: stored[w.key] for w in needed if w.key in stored}
         failed = [f"{w.seed} ({run.state}: {run.reason})" for w, run in there.items() if not run.finished]
         absent = [str(w.seed) for w in needed if w not in there]
@@ -69,14 +71,14 @@ def standing(study: Study, stored: Runs) -> Grid:
     return grid
 
 
-def run_missing(study: Study, folder: Path, overrides: Sequence[str], console: Console) -> None:
+def run_missing(study: Study, folder: Path, overrides: Sequence[str], shown: Console) -> None:
     """Run what a study lacks, and take it up; again as long as rows that choose then want further runs.
 
     A run that failed stays so, and is not tried twice.
     """
     tried: set[runs.Key] = set()
     while lacking := [w for w in cost.missing(study, runs.stored(study)) if w.key not in tried]:
-        console.print(_announced(lacking, cost.estimate(study, runs.stored(study), lacking)))
+        shown.print(_announced(lacking, cost.estimate(study, runs.stored(study), lacking)))
         launch([[*w.overrides, f"seed={w.seed}"] for w in lacking], [f"output_root={folder}", *overrides])
         tried |= {w.key for w in lacking}
         take_up(study, [folder])
@@ -98,17 +100,17 @@ def main() -> None:
     parser.add_argument("--stored", action="store_true", help="look for no runs: render the stored summaries")
     parser.add_argument("--launch", nargs="*", metavar="OVERRIDE", help="run what is missing, with these overrides")
     arguments = parser.parse_args()
-    console, lacking = Console(), 0
+    shown, lacking = console(), 0
     try:
         for study in map(declaration.load, arguments.studies or studies(EXPERIMENTS)):
             if not arguments.stored:
                 take_up(study, arguments.runs)
             if arguments.launch is not None:
-                run_missing(study, arguments.runs[0], arguments.launch, console)
+                run_missing(study, arguments.runs[0], arguments.launch, shown)
             make(study)
             stored = runs.stored(study)
-            console.print(standing(study, stored))
-            console.print(Markdown(study.path.with_suffix(".md").read_text(encoding="utf-8")))
+            shown.print(standing(study, stored))
+            shown.print(Markdown(study.path.with_suffix(".md").read_text(encoding="utf-8")))
             lacking += len(cost.missing(study, stored))
     except ValueError as error:
         raise SystemExit(f"metarl-table: {error}") from None

@@ -12,8 +12,8 @@ import os
 import shlex
 import sys
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from rich.console import Console
 from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results, status
 from metarl_exp.build import job_list
 from metarl_exp.build.jobs import job_running, plan
+from metarl_exp.command_line import console
+from metarl_exp.evaluation import Evaluation
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
 from metarl_exp.run_folder import FolderRefused, RunFolder, choose_folder
@@ -39,7 +41,6 @@ from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
 
 log = logging.getLogger("metarl_exp")
-REFUSED = (ValueError, ModuleNotFoundError, FolderRefused, HydraException)  # before anything runs
 DEFAULT_THREADS = torch.get_num_threads()
 
 
@@ -214,14 +215,14 @@ class Run:
             landmarks = distribution.landmarks(evaluation.tasks(learner, "test"))
             figures.paths(measured["best"], distribution.positions, landmarks, self.folder.figures)
         if self.config.replay:
-            self.film(best)
+            self.film(evaluation, best)
         return content
 
-    def film(self, theta: Parameters) -> None:
+    def film(self, evaluation: Evaluation, theta: Parameters) -> None:
         """Film θ before and after adaptation. What goes wrong is said, and fails no run."""
         path = self.folder.figures / "replay.gif"
         try:
-            replay.make_film(self.parts.learner, self.parts.evaluation, theta, replay.Filming(), path)
+            replay.make_film(self.parts.learner, evaluation, theta, replay.Filming(), path)
         except Exception as error:
             log.exception("no film")
             self.console.print(f"no film ({error}); metarl-replay {self.folder.path} tries again")
@@ -234,25 +235,16 @@ class Run:
         return content["validation"]
 
 
-def wide_console() -> Console:
-    """A console whose lines are not broken in a log file, which has no edge."""
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 160
-    return console
-
-
 def job(config: DictConfig) -> float:
     """One job: returns the validation return of the best iterate, for sweepers to maximise."""
     allocator.keep_freed_memory()
     hydra_config = HydraConfig.get()
-    console = wide_console()
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
     try:
         with sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext():
             folder = RunFolder(choose_folder(Path(hydra_config.runtime.output_dir), config.restart))
             with folder.lock():
-                return Run(config, folder, sweep, console).go()
+                return Run(config, folder, sweep, console(soft_wrap=True)).go()
     except FolderRefused as error:
         if hydra_config.mode == RunMode.MULTIRUN:
             raise  # a failed job of the sweep
@@ -263,16 +255,23 @@ def preflight(arguments: argparse.Namespace) -> Sweep | None:
     """Refuse what is mistyped with one clear line, before Hydra makes any folder; the sweep that is to run, if any."""
     if arguments.hydra_help or arguments.help or arguments.info is not None:
         return None
-    try:
+    with refusing():
         build.check_overrides(arguments.overrides, arguments.config_dir)
-        if not arguments.multirun:
-            build.build(build.compose(arguments.overrides, arguments.config_dir))
-            return None
-        sweep, jobs = plan(arguments.overrides, arguments.config_dir)
-    except REFUSED as error:
+        if arguments.multirun:
+            sweep, jobs = plan(arguments.overrides, arguments.config_dir)
+            sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
+            return sweep
+        build.build(build.compose(arguments.overrides, arguments.config_dir))
+        return None
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """SystemExit with one line for whatever is wrong before anything runs."""
+    try:
+        yield
+    except (ValueError, ModuleNotFoundError, FolderRefused, HydraException) as error:
         raise SystemExit(f"metarl-train: {error}") from None
-    sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
-    return sweep
 
 
 def marked(sweep: Sweep) -> str:
@@ -287,7 +286,7 @@ def supervised(sweep: Sweep, run: Callable[[], Any]) -> int:
     finally:
         standing = sweep.statuses()
         if standing:  # nothing began otherwise, and Hydra has said why
-            wide_console().print(status.table(standing))
+            console(soft_wrap=True).print(status.table(standing))
     return int(any(one.state != "finished" for one in standing))
 
 
@@ -297,16 +296,14 @@ def launch(jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> None:
     A job that fails stops no other, and the table that is printed says so. SystemExit with one line for what is
     mistyped.
     """
-    try:
+    with refusing():
         build.check_overrides(overrides)
         sweep, planned = plan(overrides, listed=jobs)
-    except REFUSED as error:
-        raise SystemExit(f"metarl-train: {error}") from None
-    sweep.begin(shlex.join(sys.argv), planned)
+        sweep.begin(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), planned)
     try:
         supervised(sweep, lambda: job_list.launch(job, jobs, [*overrides, marked(sweep)]))
     except Exception as error:
-        wide_console().print(f"{type(error).__name__}: {error}")
+        console(soft_wrap=True).print(f"{type(error).__name__}: {error}")
 
 
 def main() -> Any:

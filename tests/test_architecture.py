@@ -10,7 +10,7 @@ PACKAGE = ROOT / "metarl_exp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the leaves to the entry points: a module imports only what stands before it.
 ORDER = [
-    "maths", "validation", "streams", "statistics", "types", "metrics", "fast_weights", "advantage",
+    "maths", "validation", "markdown", "streams", "statistics", "types", "metrics", "fast_weights", "advantage",
     "inner_optimizer", "policy", "adaptation", "objective", "outer_optimizer", "tasks", "rehearsal", "identity",
     "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results", "allocator",
     "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker", "build",

@@ -22,6 +22,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from metarl_exp.figures.bands import Band, Curve, on_common_grid, over_seeds, seeds_of
 from metarl_exp.figures.style import SIZE, STYLE, look, save
+from metarl_exp.statistics import Interval
 
 WIDE = 7.0  # inches: panels side by side, over both columns
 ROW, LINE = 0.42, 0.17  # inches: height of a method's row at least, and of a line of its name
@@ -54,14 +55,6 @@ class Profile(NamedTuple):
     share: np.ndarray
     low: np.ndarray
     high: np.ndarray
-
-
-class Estimate(NamedTuple):
-    """A number and the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @matplotlib.rc_context(STYLE)
@@ -166,7 +159,7 @@ def performance_profiles(
 
 @matplotlib.rc_context(STYLE)
 def aggregate_intervals(
-    panels: Mapping[str, Mapping[str, Estimate]], folder: Path, *, xlabel: str, name: str = "aggregate_intervals"
+    panels: Mapping[str, Mapping[str, Interval]], folder: Path, *, xlabel: str, name: str = "aggregate_intervals"
 ) -> Path:
     """Aggregates over runs: a panel for each, such as IQM and mean, with a row for each method.
 
@@ -174,7 +167,7 @@ def aggregate_intervals(
     """
     figure, board, places = _rows(panels)
     for axes, (aggregate, estimates) in zip(board, panels.items(), strict=True):
-        for method, (value, low, high) in estimates.items():
+        for method, (value, low, high, _) in estimates.items():
             if not low <= value <= high:
                 raise ValueError(f"{method}: {value:g} is not inside its interval [{low:g}, {high:g}]")
             row = places[method]

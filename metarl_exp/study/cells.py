@@ -45,7 +45,7 @@ class Cell(NamedTuple):
             return "mixed"
         if not self.scores:
             states = sorted({trouble.partition(":")[0] for trouble in self.troubles.values()})
-            return " and ".join(states) or "missing"
+            return " and ".join(states) or "not measured"
         return "incomplete" if self.troubles else "complete"
 
 
@@ -118,7 +118,8 @@ def _cell(
         if isinstance(run, str):
             troubles[seed] = run
         elif (measured := column.measure.scores(run)) is None:
-            troubles[seed] = column.measure.lacking
+            if column.measure.lacking:
+                troubles[seed] = column.measure.lacking
         else:
             scores[seed] = measured
             if _kind(run) != reference and not study.allow_mixed:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from metarl_exp import build
 from metarl_exp.study.declaration import Study
-from metarl_exp.study.runs import Runs, Wanted, wanted
+from metarl_exp.study.runs import Runs, Wanted, finished, wanted
 
 
 class Cost(NamedTuple):
@@ -19,26 +20,30 @@ class Cost(NamedTuple):
 
 def missing(study: Study, runs: Runs) -> list[Wanted]:
     """The runs that a study lacks, as far as they can be named: those that are not there, or not finished."""
-    return [w for w in wanted(study, runs) if not (w.key in runs and runs[w.key].finished)]
+    return [w for w in wanted(study, runs) if not finished(runs, w)]
 
 
 def estimate(study: Study, runs: Runs, lacking: Sequence[Wanted]) -> Cost:
     """The cost of some runs."""
-    steps = sum(build.training_steps(build.compose(w.overrides)) for w in lacking)
-    seconds = [_seconds(study, runs, w) for w in lacking]
+    done = [(w, run.seconds) for w in wanted(study, runs) if (run := finished(runs, w))]
+    seconds = [_seconds(done, w) for w in lacking]
     known = [s for s in seconds if s is not None]
-    return Cost(steps, sum(known) if len(known) == len(seconds) else None)
+    return Cost(sum(_steps(w.overrides) for w in lacking), sum(known) if len(known) == len(seconds) else None)
 
 
 def taken(study: Study, runs: Runs) -> Cost:
     """What the finished runs of a study took; `seconds` without evaluation and figures."""
-    done = [runs[w.key] for w in wanted(study, runs) if w.key in runs and runs[w.key].finished]
+    done = [run for w in wanted(study, runs) if (run := finished(runs, w))]
     steps = sum(int(run.curves["return"]["env_steps"][-1]) for run in done if "return" in run.curves)
     return Cost(steps, sum(run.seconds for run in done))
 
 
-def _seconds(study: Study, runs: Runs, lacking: Wanted) -> float | None:
+@cache
+def _steps(overrides: tuple[str, ...]) -> int:
+    return build.training_steps(build.compose(overrides))
+
+
+def _seconds(done: Sequence[tuple[Wanted, float]], lacking: Wanted) -> float | None:
     """The mean of finished runs of the same configuration, else of the same row."""
-    done = [(w, runs[w.key].seconds) for w in wanted(study, runs) if w.key in runs and runs[w.key].finished]
     same = [s for w, s in done if w.overrides == lacking.overrides] or [s for w, s in done if w.row == lacking.row]
     return sum(same) / len(same) if same else None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from metarl_exp.comparison import MISSING, unique
+from metarl_exp.markdown import pipes
 from metarl_exp.statistics import Interval, paired_test
 from metarl_exp.study.cells import Cell, Table
 from metarl_exp.study.declaration import Column, Row
-from metarl_exp.study.measures import Return
 
 OVER = {
     "mean": "Mean over training seeds ± half of its 95 % t-interval",
@@ -37,9 +37,9 @@ def spread(interval: Interval, unit: float, signed: bool = False) -> str:
 
 def shown(table: Table, row: Row, column: Column) -> str:
     """A cell: its number, how many seeds are behind it if not all, or what it is instead of a number."""
-    cell = table.cells[row.name, column.name]
+    cell = _cell(table, row, column)
     if cell.interval is None:
-        return MISSING if cell.state == Return.lacking.partition(":")[0] else cell.state
+        return cell.state if cell.troubles else MISSING
     text = spread(cell.interval, column.measure.unit)
     return text if cell.state == "complete" else f"{text} ({len(cell.scores)} of {len(table.study.seeds)})"
 
@@ -110,12 +110,6 @@ def _grid(
     return pipes(["", *(c.name for c in columns)], ([head(r), *(text(table, r, c) for c in columns)] for r in rows))
 
 
-def pipes(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown: the first column to the left, the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
 def _choices(table: Table) -> str:
     values = unique(v for row in table.study.rows if row.choose for v in row.choose.values)
     lines = []
@@ -141,8 +135,6 @@ def _troubles(table: Table) -> list[str]:
     found: dict[tuple[str, str], tuple[list[str], list[int]]] = {}
     for (row, column), cell in table.cells.items():
         for seed, trouble in cell.troubles.items():
-            if trouble == Return.lacking:
-                continue  # nothing went wrong
             columns, seeds = found.setdefault((row, trouble), ([], []))
             columns += [column] if column not in columns else []
             seeds += [seed] if seed not in seeds else []

@@ -64,6 +64,17 @@ class Chosen(NamedTuple):
 Runs = dict[Key, Summary]
 
 
+def key_of(run: Summary) -> Key:
+    """What a run is found by."""
+    return Key(run.fingerprint, run.seed)
+
+
+def finished(runs: Runs, wanted: Wanted) -> Summary | None:
+    """A wanted run, if it is there and came to its end."""
+    run = runs.get(wanted.key)
+    return run if run and run.finished else None
+
+
 @cache
 def fingerprint(overrides: tuple[str, ...]) -> str:
     """The fingerprint of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
@@ -82,8 +93,8 @@ def candidates(study: Study, row: Row) -> Iterator[Wanted]:
 def chosen(study: Study, row: Row, runs: Runs) -> Chosen | None:
     """What a row chose; None as long as a run that it chooses by is not finished."""
     assert row.choose
-    found = [runs.get(wanted.key) for wanted in candidates(study, row)]
-    if not all(run and run.finished for run in found):
+    found = [finished(runs, wanted) for wanted in candidates(study, row)]
+    if not all(found):
         return None
     returns = np.array([run.evaluation["validation"] for run in found if run and run.evaluation])
     return Chosen(row.choose, returns.reshape(len(row.choose.values), len(row.choose.seeds)))
@@ -114,7 +125,7 @@ def _overrides(study: Study, row: Row, column: Column) -> tuple[str, ...]:
 def stored(study: Study) -> Runs:
     """The summaries that are kept beside a study's file."""
     found = [summary.read(path) for path in sorted((study.folder / STORED).glob("*.json"))]
-    return {Key(run.fingerprint, run.seed): run for run in found}
+    return {key_of(run): run for run in found}
 
 
 def take_up(study: Study, folders: Iterable[Path]) -> list[Path]:
@@ -123,14 +134,14 @@ def take_up(study: Study, folders: Iterable[Path]) -> list[Path]:
     Better is a finished run than another, then the current results version, then the newer one. Returns what was
     written. As rows choose by what is taken up, their further runs are looked for again.
     """
-    folders, written = list(folders), []
-    while True:
+    folders, looked_for, written = list(folders), set[Key](), []
+    while keys := {w.key for w in wanted(study, stored(study))} - looked_for:
         runs = stored(study)
-        keys = {w.key for w in wanted(study, runs)}
-        better = [run for run in _in(folders, keys) if _rank(run) > _rank(runs.get(Key(run.fingerprint, run.seed)))]
-        if not better:
-            return list(dict.fromkeys(written))
-        written += [summary.write(run, study.folder / STORED) for run in sorted(better, key=_rank)]
+        best = {key_of(run): run for run in sorted(_in(folders, keys), key=_rank)}
+        better = [run for key, run in best.items() if _rank(run) > _rank(runs.get(key))]
+        written += [summary.write(run, study.folder / STORED) for run in better]
+        looked_for |= keys
+    return written
 
 
 def _in(folders: Sequence[Path], keys: set[Key]) -> Iterator[Summary]:

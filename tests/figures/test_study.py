@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from metarl_exp.figures import study
 from metarl_exp.figures.bands import over_seeds
-from metarl_exp.figures.study import Curve, Estimate, Profile, Steps, StepSizes
+from metarl_exp.figures.study import Curve, Profile, Steps, StepSizes
+from metarl_exp.statistics import Interval
 
 NAN = np.nan
 RISING = np.array([[-40.0, -20, -12, -8, -5], [-42.0, -24, -13, -9, -7], [-41.0, -19, -11, -7, -6]])
@@ -116,7 +117,7 @@ def test_a_profile_and_its_interval_are_those_given(tmp_path, saved):
 
 
 def test_a_bar_is_an_interval_and_its_stroke_the_number(tmp_path, saved):
-    panels = {"IQM": {"one": Estimate(0.5, 0.4, 0.7), "two": Estimate(0.2, 0.1, 0.3)}}
+    panels = {"IQM": {"one": Interval(0.5, 0.4, 0.7, 3), "two": Interval(0.2, 0.1, 0.3, 3)}}
     study.aggregate_intervals(panels, tmp_path, xlabel="normalised return")
     axes = saved[-1].axes[0]
     assert [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches] == [(0.4, 0.7), (0.1, 0.3)]
@@ -167,7 +168,7 @@ def every_figure(folder):
     yield study.gradient_steps({"a": Steps(RISING, [-1.0, *[None] * 4])}, folder, ylabel="return")
     yield study.step_size_choice({"a": StepSizes(np.array([0.1, 1]), RISING[:, :2], 0.1)}, folder)
     yield study.performance_profiles({"a": Profile(*np.tile([0.1, 0.2], (4, 1)))}, folder, xlabel="return")
-    yield study.aggregate_intervals({"mean": {"a": Estimate(1, 0, 2)}}, folder, xlabel="return")
+    yield study.aggregate_intervals({"mean": {"a": Interval(1, 0, 2, 3)}}, folder, xlabel="return")
     yield study.memory_bars({"MiB": {"a": 1.0}}, folder)
     yield study.task_gains({"a": RISING}, folder, steps=1)
 
@@ -208,7 +209,7 @@ def test_every_figure_is_a_png_and_a_pdf_and_the_same_bytes_again(tmp_path):
             "MAML: share, low and high must have 2 numbers",
         ),
         (
-            lambda f: study.aggregate_intervals({"IQM": {"MAML": Estimate(3, 1, 2)}}, f, xlabel=""),
+            lambda f: study.aggregate_intervals({"IQM": {"MAML": Interval(3, 1, 2, 3)}}, f, xlabel=""),
             r"MAML: 3 is not inside its interval \[1, 2\]",
         ),
         (lambda f: study.memory_bars({"MiB": {"MAML": NAN}}, f), "MAML: MiB=nan: must be a number ≥ 0"),

@@ -13,15 +13,13 @@ from rich.console import Console
 from metarl_exp import table
 from metarl_exp.study import runs
 
-TINY = [
-    "experiment=smoke", "tracker=none", "policy.hidden_sizes=[6]", "tasks.horizon=8", "threads=1", "iterations=30",
-]  # fmt: skip
+LONGER = "iterations=30"  # than it takes to see it and kill it
 SWEPT = ["adaptation.order=second,first", "seed=0,1"]
 
 
-def declare(laboratory):
+def declare(laboratory, tiny):
     return laboratory.declare(
-        overrides=TINY,
+        overrides=[*tiny, LONGER],
         seeds=[0, 1],
         rows=[{"name": o, "overrides": [f"adaptation.order={o}"], "against": a} for o, a in
               (("second", "first"), ("first", None))],
@@ -32,8 +30,8 @@ def declare(laboratory):
     )  # fmt: skip
 
 
-def sweep(output: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "metarl_exp.train", "-m", *TINY, *SWEPT, f"output_root={output}"]
+def sweep(tiny, output: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "metarl_exp.train", "-m", *tiny, LONGER, *SWEPT, f"output_root={output}"]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -54,8 +52,8 @@ def files(folders: list[Path]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def tables(laboratory, output: Path) -> dict[str, str]:
-    study = declare(laboratory)
+def tables(laboratory, tiny, output: Path) -> dict[str, str]:
+    study = declare(laboratory, tiny)
     for stored in (laboratory.file.parent / runs.STORED).glob("*.json"):
         stored.unlink()
     table.take_up(study, [output])
@@ -63,9 +61,11 @@ def tables(laboratory, output: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_in_its_third_job_and_started_again_gives_the_same_table_byte_for_byte(laboratory, tmp_path):
+def test_a_sweep_killed_in_its_third_job_and_started_again_gives_the_same_table_byte_for_byte(
+    laboratory, tiny, tmp_path
+):
     """Trap 18. Four jobs; the two that had finished are not touched again."""
-    whole, killed = sweep(tmp_path / "whole"), sweep(tmp_path / "killed")
+    whole, killed = sweep(tiny, tmp_path / "whole"), sweep(tiny, tmp_path / "killed")
     deadline = time.monotonic() + 240
     while recorded(tmp_path / "killed") < 3:
         assert killed.poll() is None, "it ended before it could be killed"
@@ -75,7 +75,7 @@ def test_a_sweep_killed_in_its_third_job_and_started_again_gives_the_same_table_
     killed.communicate()
     before = files(finished(tmp_path / "killed"))
     assert len({path.parent for path in before if path.name == "evaluation.json"}) == 2
-    again = sweep(tmp_path / "killed")
+    again = sweep(tiny, tmp_path / "killed")
     printed = again.communicate(timeout=240)[0].decode()
     assert again.returncode == 0, printed
     assert printed.count("already finished") == 2
@@ -83,18 +83,18 @@ def test_a_sweep_killed_in_its_third_job_and_started_again_gives_the_same_table_
     assert printed.count("starting:") == 1
     assert files(list({path.parent for path in before if path.name == "evaluation.json"})) == before
     whole.communicate(timeout=240)
-    expected = tables(laboratory, tmp_path / "whole")
+    expected = tables(laboratory, tiny, tmp_path / "whole")
     assert "complete" in expected["csv"]
     assert "incomplete" not in expected["csv"]
-    assert tables(laboratory, tmp_path / "killed") == expected
+    assert tables(laboratory, tiny, tmp_path / "killed") == expected
 
 
 @pytest.mark.slow
-def test_a_table_runs_what_it_lacks_and_a_job_that_fails_stays_failed(laboratory, tmp_path, capsys):
+def test_a_table_runs_what_it_lacks_and_a_job_that_fails_stays_failed(laboratory, tiny, tmp_path, capsys):
     """A row that chooses gets its further seeds in a second round; a finished run is not run again."""
     choose = {"key": "inner_optimizer.lr", "values": [0.1, 0.5], "seeds": [0]}
     study = laboratory.declare(
-        overrides=[*TINY, "iterations=2"],
+        overrides=[*tiny, "iterations=2"],
         seeds=[0, 1],
         rows=[{"name": "chooses", "choose": choose}, {"name": "fails", "overrides": ["inner_optimizer.lr=1e30"]}],
         columns=[{"name": "1 step", "measure": "return", "after": 1}],

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from metarl_exp import table
-from metarl_exp.study import drawing, runs
+from metarl_exp.study import declaration, drawing, runs
 
 PUBLISHED = """\
 results:
@@ -202,6 +202,10 @@ def test_a_figure_is_drawn_again_only_when_its_data_are_others(laboratory):
     assert len(table.take_up(study, [laboratory.outputs])) == 1
     drawn = {p.name for p in drawing.draw(table.assemble(study, runs.stored(study)))}
     assert drawn == {"table.png", "table_task_gains.png"}
+
+
+def test_a_study_may_ask_for_every_figure_that_there_is():
+    assert set(drawing.KINDS) == set(declaration.FIGURES)
 
 
 def test_the_same_runs_under_other_folder_names_give_the_same_bytes(laboratory):
