@@ -12,7 +12,7 @@ RAY := .venv-ray
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-run: $(INSTALLED) ## train the default experiment: 2D navigation, second-order MAML, TRPO (some two minutes)
+run: $(INSTALLED) ## train the default experiment: 2D navigation, second-order MAML, TRPO (two minutes on idle cores)
 	$(BIN)/metarl-train
 
 test: check ## install, lint, check types, run the fast tests
