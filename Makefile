@@ -7,7 +7,7 @@ METAWORLD := .venv-metaworld
 RAY := .venv-ray
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-metaworld test-ray check benchmark tables readme clean
+.PHONY: help run test test-slow test-metaworld test-ray test-browser check benchmark tables readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ test-metaworld: $(METAWORLD)/.installed ## run the tests of Meta-World, in an en
 
 test-ray: $(RAY)/.installed ## run sweeps on a local Ray cluster, in an environment of their own
 	$(RAY)/bin/pytest -m ray tests/launchers/test_ray.py
+
+test-browser: $(INSTALLED) ## open a report in Chromium, which must be installed
+	@command -v chromium >/dev/null || { echo "make test-browser needs chromium (apt-get install chromium)" >&2; exit 1; }
+	$(BIN)/pytest -m browser
 
 check: $(INSTALLED) ## lint and types only
 	$(BIN)/ruff check .

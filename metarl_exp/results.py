@@ -59,19 +59,20 @@ def summarise(returns: Tensor, iteration: int, success: Tensor | None = None) ->
     return {
         "iteration": iteration,
         "returns": np.round(values, DECIMALS).tolist(),
-        **_over_tasks(values),
+        **intervals(values),
         "tasks_made_worse": (values < values[:, :1]).mean(0).tolist(),
         "n": len(values),
-        **({} if success is None else {"success": {"rates": success.tolist(), **_over_tasks(success.numpy())}}),
+        **({} if success is None else {"success": {"rates": success.tolist(), **intervals(success.numpy())}}),
     }
 
 
-def _over_tasks(values: np.ndarray) -> dict[str, Any]:
-    intervals = [t_interval(column) for column in values.T]
+def intervals(values: np.ndarray) -> dict[str, Any]:
+    """Mean and 95 % t-interval of each column, over the rows: tasks or seeds."""
+    each = [t_interval(column) for column in values.T]
     return {
-        "mean": [round(i.mean, DECIMALS) for i in intervals],
-        # One task has no interval: null, since JSON has no infinity.
-        "interval": [[round(i.low, DECIMALS), round(i.high, DECIMALS)] if i.n > 1 else None for i in intervals],
+        "mean": [round(i.mean, DECIMALS) for i in each],
+        # One row has no interval: null, since JSON has no infinity.
+        "interval": [[round(i.low, DECIMALS), round(i.high, DECIMALS)] if i.n > 1 else None for i in each],
     }
 
 
@@ -80,60 +81,63 @@ def table(evaluation: dict[str, Any]) -> Table:
     shown = Table(
         title=f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps", title_justify="left"
     )
-    name, *columns = _header(evaluation)
+    name, *columns = header(evaluation)
     shown.add_column(name, no_wrap=True)
     for column in columns:
         shown.add_column(column, justify="right", no_wrap=True)
-    for row in _rows(evaluation):
+    for row in rows(evaluation):
         shown.add_row(*row)
     shown.caption = OVER
     return shown
 
 
-def _steps(k: int) -> str:
+def steps_in_words(k: int) -> str:
+    """What a column of returns after k gradient steps is called."""
     return "1 step" if k == 1 else f"{k} steps"
 
 
-def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
+def rows(evaluation: dict[str, Any]) -> list[list[str]]:
     """A row of returns for each θ; of success rates, where tasks have a goal; of shares, where they are solved.
 
     Whether adaptation helped is seen in the row of gains: their interval is that of paired differences, and far
     narrower than those of two returns wherever tasks differ in how hard they are.
     """
-    rows = []
+    found = []
     for name, entry in evaluation["theta"].items():
-        rows.append([f"{name} (iteration {entry['iteration']})", *_cells(entry)])
+        found.append([f"{name} (iteration {entry['iteration']})", *cells(entry)])
         if name == "best":
             returns = np.array(entry["returns"])
-            rows.append(["best: gain over 0 steps, task by task", *_cells(_over_tasks(returns - returns[:, :1]))])
+            found.append(["best: gain over 0 steps, task by task", *cells(intervals(returns - returns[:, :1]))])
         if "success" in entry:
-            rows.append([f"{name}: share of episodes that reach the goal", *_cells(entry["success"])])
+            found.append([f"{name}: share of episodes that reach the goal", *cells(entry["success"])])
         if "optimal_returns" in evaluation:
             shares = np.array(entry["mean"]) / np.mean(evaluation["optimal_returns"])
-            rows.append([f"{name}: share of the optimum", *(f"{share:.3f}" for share in shares)])
-    shown = _shown(evaluation)
-    return [[row[0], *(row[1 + k] for k in shown)] for row in rows]
+            found.append([f"{name}: share of the optimum", *(f"{share:.3f}" for share in shares)])
+    shown = shown_steps(evaluation)
+    return [[row[0], *(row[1 + k] for k in shown)] for row in found]
 
 
-def _header(evaluation: dict[str, Any]) -> list[str]:
-    return ["θ", *(_steps(k) for k in _shown(evaluation))]
+def header(evaluation: dict[str, Any]) -> list[str]:
+    """What stands above the columns of `rows`."""
+    return ["θ", *(steps_in_words(k) for k in shown_steps(evaluation))]
 
 
-def _shown(evaluation: dict[str, Any]) -> list[int]:
+def shown_steps(evaluation: dict[str, Any]) -> list[int]:
     """The numbers of steps that have a column: all if they are few, else 0, 1, 2, 4, 8 … and the last."""
     last = evaluation["protocol"]["steps"]
     return list(range(last + 1)) if last < 8 else [0, *(2**i for i in range(last.bit_length()) if 2**i < last), last]
 
 
-def _cells(entry: dict[str, Any]) -> list[str]:
-    cells = []
+def cells(entry: dict[str, Any]) -> list[str]:
+    """Means, with half the width of their intervals where they have one."""
+    shown = []
     for mean, interval in zip(entry["mean"], entry["interval"], strict=True):
         half = f" ± {(interval[1] - interval[0]) / 2:.2f}" if interval else ""
-        cells.append(f"{mean:.2f}{half}")
-    return cells
+        shown.append(f"{mean:.2f}{half}")
+    return shown
 
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The same table in Markdown, with what its intervals are over."""
     caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."
-    return f"{pipes(_header(evaluation), _rows(evaluation))}\n\n{caption}"
+    return f"{pipes(header(evaluation), rows(evaluation))}\n\n{caption}"

@@ -134,13 +134,18 @@ def identifier(overrides: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(sorted(overrides)).encode()).hexdigest()[:10]
 
 
+def sweeps(root: Path) -> list[Sweep]:
+    """The sweeps recorded under `root`, from the one that was touched first."""
+    records = sorted((root / RECORDS).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [Sweep(root, record.stem) for record in records]
+
+
 def statuses(root: Path) -> list[JobStatus]:
     """Every job of every sweep recorded under `root`, then every other run folder in it.
 
     Of a run that was started over, only the newest folder counts (`…-r1` before the one without).
     """
-    records = sorted((root / RECORDS).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    found = {status.folder: status for path in records for status in Sweep(root, path.stem).statuses()}
+    found = {status.folder: status for sweep in sweeps(root) for status in sweep.statuses()}
     bases = {re.sub(r"-r\d+$", "", path.parent.name) for path in root.glob("*/status.json")}
     for base in sorted(bases):
         folder = choose_folder(root / base, restart=False)

@@ -35,7 +35,7 @@ def test_the_page_s_table():
 def test_one_task_has_no_interval():
     entry = results.summarise(torch.tensor([[1.0, 2.0]]), 0)
     assert entry["interval"] == [None, None]
-    assert results._cells(entry) == ["1.00", "2.00"]
+    assert results.cells(entry) == ["1.00", "2.00"]
 
 
 def test_success_and_the_share_of_the_optimum_have_rows_of_their_own():

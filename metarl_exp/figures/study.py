@@ -85,6 +85,7 @@ def learning_curves(
         if max(axes.get_xlim()) >= 10_000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     board[0].set_ylabel(ylabel)
+    _show_lines(board)
     points = f"; a point is the mean of {average}" if average > 1 else ""
     _note(board[-1], MEANS, [curve.y for curves in panels.values() for curve in curves.values()], points)
     _legend(figure, board)
@@ -106,7 +107,7 @@ def gradient_steps(methods: Mapping[str, Steps], folder: Path, *, ylabel: str, n
             axes.plot(*zip(*printed.items(), strict=True), **_printed(look(number).color, look(number).marker))
     axes.set(xlabel="gradient steps", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _show_lines(axes)
+    _show_lines([axes])
     published = any(steps.published is not None for steps in methods.values())
     note = [Line2D([], [], **_printed("0.35", "o"), label="as published")] if published else []
     _note(axes, MEANS, [steps.returns for steps in methods.values()])
@@ -270,13 +271,13 @@ def _printed(color: str, marker: str) -> dict[str, Any]:
     return {"color": color, "marker": marker, "linestyle": "--", "linewidth": 1, "markersize": 6, **HOLLOW}
 
 
-def _show_lines(axes: Axes) -> None:
+def _show_lines(board: Sequence[Axes]) -> None:
     """Cut bands that go on far beyond all lines: one seed that went astray would leave the others no room."""
-    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for axes in board for line in axes.lines])
     least, most = np.nanmin(drawn), np.nanmax(drawn)
     room = (most - least) / 4 or 1.0
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, least - room), min(high, most + room))
+    low, high = board[0].get_ylim()
+    board[0].set_ylim(max(low, least - room), min(high, most + room))
 
 
 def _note(axes: Axes, text: str, arrays: Sequence[np.ndarray], more: str = "") -> None:

@@ -1,0 +1,51 @@
+"""Write one HTML page on the runs of a folder, to look at and to send.
+
+    metarl-report [DIR] [--output FILE]
+
+DIR is an `output_root`, by default `outputs`; the page is DIR/report.html, and needs neither the network nor scripts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from metarl_exp.checkpoint import write_atomically
+from metarl_exp.comparison import unique
+from metarl_exp.report.page import render
+from metarl_exp.report.runs import Run, read
+from metarl_exp.sweep import statuses, sweeps
+
+
+def write(root: Path, output: Path) -> Path:
+    """Write the page on every job under `root`. Raises ValueError if there is none."""
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder")
+    runs = [read(status) for status in statuses(root)]
+    if not runs:
+        raise ValueError(f"no jobs in {root}")
+    write_atomically(output, render(root.resolve().name, runs, commands(root, runs)).encode())
+    return output
+
+
+def commands(root: Path, runs: list[Run]) -> list[str]:
+    """What the jobs were started with: each sweep's command, and those of the other runs."""
+    alone = (run.provenance["command"] for run in runs if run.provenance and not run.provenance.get("sweep"))
+    return unique([*(sweep.command() for sweep in sweeps(root)), *alone])
+
+
+def main() -> None:
+    """The command `metarl-report`."""
+    parser = argparse.ArgumentParser("metarl-report", description="Write one HTML page on the runs of a folder.")
+    parser.add_argument("root", nargs="?", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: DIR/report.html")
+    arguments = parser.parse_args()
+    try:
+        path = write(arguments.root, arguments.output or arguments.root / "report.html")
+    except ValueError as error:
+        raise SystemExit(f"metarl-report: {error}") from None
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The figures of a report, as text that a page can hold: a PNG in base64."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from metarl_exp.figures import study as figures
+from metarl_exp.report.runs import Run
+from metarl_exp.report.studies import Method, Study
+
+LINES = 7  # methods in one figure: as many as there are colours
+INCH = 96  # CSS pixels
+COLOURS = 256  # of a palette
+POINTS = 100  # of a line; longer runs are averaged to about as many
+ITERATION, TIME = "meta-iteration", "training time (s)"
+
+
+class Picture(NamedTuple):
+    """An image, what it shows, and its size in CSS pixels: that which it has on paper."""
+
+    caption: str
+    source: str  # a data URI
+    width: int
+    height: int
+
+
+def embedded(caption: str, path: Path) -> Picture:
+    """A PNG file as a picture, in a palette: a third of the bytes, of which a page with many runs has megabytes."""
+    content = io.BytesIO()
+    with Image.open(path) as image:
+        size = (round(pixels * INCH / image.info.get("dpi", (INCH,))[0]) for pixels in image.size)
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    return Picture(caption, f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}", *size)
+
+
+def of_run(run: Run) -> list[Picture]:
+    """What a run has drawn."""
+    return [embedded(path.stem.replace("_", " "), path) for path in run.figures]
+
+
+def of_study(study: Study, folder: Path) -> Iterator[Picture]:
+    """Methods side by side, over seeds, some of them in each figure; drawn into a folder."""
+    for first in range(0, len(study.methods), LINES):
+        methods = study.methods[first : first + LINES]
+        for caption, path in _drawn(methods, study.tasks, folder):
+            last = first + len(methods)
+            part = f", methods {first + 1} to {last}" if len(study.methods) > LINES else ""
+            yield embedded(caption + part, path)
+
+
+def _drawn(methods: Sequence[Method], tasks: int, folder: Path) -> Iterator[tuple[str, Path]]:
+    curves = {method.name: _curves(method) for method in methods if all(run.records for run in method.runs)}
+    if curves:
+        panels = {x: {name: of_one[x] for name, of_one in curves.items()} for x in (ITERATION, TIME)}
+        longest = max(curve.y.shape[1] for curve in panels[ITERATION].values())
+        ylabel, average = "return of training tasks after adaptation", max(1, round(longest / POINTS))
+        yield f"{ylabel}, while training", figures.learning_curves(panels, folder, ylabel=ylabel, average=average)
+    adapted = {method.name: method.returns() for method in methods}
+    steps = {name: figures.Steps(returns.mean(1)) for name, returns in adapted.items()}
+    path = figures.gradient_steps(steps, folder, ylabel=f"return on {tasks} held-out tasks")
+    yield "return of the best θ on held-out tasks after gradient steps", path
+    taken = min(returns.shape[2] for returns in adapted.values()) - 1
+    if taken:
+        gains = {name: returns[:, :, taken] - returns[:, :, 0] for name, returns in adapted.items()}
+        yield "what adaptation is worth on each held-out task", figures.task_gains(gains, folder, steps=taken)
+
+
+def _curves(method: Method) -> dict[str, figures.Curve]:
+    """Return after the last inner step, against the iterations before it, and the time that these took.
+
+    The return of an iteration is that of the θ it began with. At the first, all seeds have spent no time.
+    """
+    seeds = [run.records for run in method.runs]
+    last = sum(name.startswith("return/step_") for name in seeds[0][0]) - 1
+    returns = np.array([[record[f"return/step_{last}"] for record in records] for records in seeds], float)
+    times = np.array([[record["perf/inner_s"] + record["perf/outer_s"] for record in records] for records in seeds])
+    iterations = [[record["iteration"] for record in records] for records in seeds]
+    return {
+        ITERATION: figures.Curve(np.array(iterations), returns),
+        TIME: figures.Curve(np.cumsum(times, axis=1) - times, returns),
+    }
