@@ -245,10 +245,15 @@ def tiny() -> list[str]:
 
 
 @pytest.fixture
-def launch(tmp_path, monkeypatch, capfd, tiny) -> Callable[..., tuple[int, str]]:
-    """Run a sweep of tiny jobs from this process, without drawing figures; its exit status and what it printed."""
+def undrawn(monkeypatch) -> None:
+    """Runs in this process draw no figures, which take most of the time of a tiny one."""
     for name in ("learning_curve", "gradient_steps", "paths"):
         monkeypatch.setattr(train.figures, name, lambda *_: None)
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch, capfd, tiny, undrawn) -> Callable[..., tuple[int, str]]:
+    """Run a sweep of tiny jobs from this process; its exit status and what it printed."""
 
     def sweep(*overrides: str, root: Path = tmp_path) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["metarl-train", "-m", *tiny, f"output_root={root}", *overrides])

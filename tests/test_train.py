@@ -32,8 +32,14 @@ def command(output: Path, *overrides: str) -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    """Run a job in this process; its folder and what it printed."""
+def run(undrawn, drawn_run):
+    """Run a job in this process, without its figures; its folder and what it printed."""
+    return drawn_run
+
+
+@pytest.fixture
+def drawn_run(tmp_path, monkeypatch, capfd):
+    """The same with its figures."""
 
     def job(*overrides: str, output: Path = tmp_path, sweep: bool = False) -> tuple[RunFolder, str]:
         name, *arguments = command(output, *overrides)
@@ -50,8 +56,8 @@ def deterministic(folder: RunFolder) -> list[dict]:
     return [{k: v for k, v in r.items() if not k.startswith("perf/")} for r in folder.read_metrics()]
 
 
-def test_a_run_leaves_everything_in_its_folder(run):
-    folder, printed = run()
+def test_a_run_leaves_everything_in_its_folder(drawn_run):
+    folder, printed = drawn_run()
     names = {str(p.relative_to(folder.path)) for p in folder.path.rglob("*") if p.is_file()}
     assert names == {
         ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
@@ -300,10 +306,10 @@ def test_init_from_starts_at_the_best_theta_of_another_run(run, tmp_path):
     assert second.read_json("evaluation.json")["theta"]["initial"]["returns"] == best
 
 
-def test_a_finished_run_loads_and_evaluates_again(run, tmp_path, monkeypatch):
+def test_a_finished_run_loads_and_evaluates_again(drawn_run, tmp_path, monkeypatch):
     from metarl_exp import evaluate
 
-    folder, _ = run("evaluation.best_by=training_return")
+    folder, _ = drawn_run("evaluation.best_by=training_return")
     learner = metarl_exp.load(folder.path)
     best = torch.load(folder.path / "checkpoints" / "best.pt", weights_only=True)["theta"]
     assert all(torch.equal(p, best[name]) for name, p in learner.theta.items())
