@@ -49,7 +49,7 @@ class StepSizes(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Share of runs above each threshold, with the ends of its interval: four arrays [points]."""
+    """Share of runs × tasks above each threshold, with the ends of its interval: four arrays [points]."""
 
     thresholds: np.ndarray
     share: np.ndarray
@@ -147,13 +147,13 @@ def step_size_choice(methods: Mapping[str, StepSizes], folder: Path, *, name: st
 def performance_profiles(
     methods: Mapping[str, Profile], folder: Path, *, xlabel: str, name: str = "performance_profiles"
 ) -> Path:
-    """Share of runs that reach more than a threshold, against the threshold."""
+    """Share of runs × tasks that reach more than a threshold, against the threshold."""
     figure, (axes,), _ = _board({"": methods})
     for number, (method, (thresholds, *share)) in enumerate(methods.items()):
         if {np.shape(values) for values in share} != {(len(thresholds),)}:
             raise ValueError(f"{method}: share, low and high must have {len(thresholds)} numbers, as thresholds have")
         _line(axes, number, method, thresholds, Band(*map(np.asarray, share)), marker="")
-    axes.set(xlabel=xlabel, ylabel="share of runs above", ylim=(-0.03, 1.03))
+    axes.set(xlabel=xlabel, ylabel="share of runs × tasks above", ylim=(-0.03, 1.03))
     _legend(figure, [axes])
     return save(figure, folder, name)
 

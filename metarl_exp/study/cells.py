@@ -10,22 +10,33 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl_exp.comparison import Published, PublishedNumbers
-from metarl_exp.statistics import Interval, bootstrap_interval, iqm, paired_difference, t_interval
+from metarl_exp.statistics import (
+    Interval,
+    bootstrap_interval,
+    iqm,
+    paired_difference,
+    probability_of_improvement,
+    t_interval,
+)
 from metarl_exp.study.declaration import Column, Row, Study
 from metarl_exp.study.runs import Chosen, Runs, cell, chosen
 from metarl_exp.study.summary import Summary
 
 
 class Pairs(NamedTuple):
-    """Means over tasks of two rows, by the seeds that both have: [seeds] each."""
+    """Scores of two rows, by the seeds that both have: [seeds, tasks] each."""
 
     ours: np.ndarray
     theirs: np.ndarray
 
     @property
     def difference(self) -> Interval:
-        """Ours minus theirs."""
+        """Ours minus theirs, paired by seed."""
         return paired_difference(self.ours, self.theirs)
+
+    def improvement(self, better: int) -> Interval:
+        """Probability that a run of ours is better than one of theirs, which is more (1) or less (−1)."""
+        return probability_of_improvement(better * self.ours, better * self.theirs)
 
 
 class Cell(NamedTuple):
@@ -135,10 +146,11 @@ def over_seeds(scores: np.ndarray, statistic: str) -> Interval:
 
 
 def _paired(ours: Cell, theirs: Cell) -> Pairs | None:
-    common = [seed for seed in ours.scores if seed in theirs.scores]
+    """None without a seed that both have, and of runs on other numbers of test tasks."""
+    common = [s for s, scores in ours.scores.items() if s in theirs.scores and scores.shape == theirs.scores[s].shape]
     if not common or ours.mixed or theirs.mixed:
         return None
-    return Pairs(*(np.array([cell.scores[seed].mean() for seed in common]) for cell in (ours, theirs)))
+    return Pairs(*(np.array([cell.scores[seed] for seed in common]) for cell in (ours, theirs)))
 
 
 def _difference(run: Summary, reference: tuple[int, str] | None) -> str:

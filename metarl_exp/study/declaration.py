@@ -17,7 +17,8 @@
         measure: return, gain, worse or samples_to (study/measures.py), and its settings, such as after: 1
         overrides: [that differ in this column]
         published: {further keys of its numbers, such as gradient_steps: 1}, or null
-    figures: any of [gradient_steps, learning_curves, task_gains, step_size_choice, memory_bars] (study/drawing.py)
+    figures: any of [gradient_steps, learning_curves, task_gains, performance_profiles, aggregate_intervals,
+              step_size_choice, memory_bars] (study/drawing.py)
     allow_mixed: true if runs of several environments or results versions may stand in one column; false
 
 A cell's runs are its overrides at every seed: the study's, then the row's, then the column's, then what the row chose.
@@ -38,7 +39,15 @@ from metarl_exp.study.measures import MEASURES, Measure
 from metarl_exp.validation import nearest, require_choice, require_flag, require_integer
 
 STATISTICS = ("mean", "iqm")
-FIGURES = ("gradient_steps", "learning_curves", "task_gains", "step_size_choice", "memory_bars")
+FIGURES = (
+    "gradient_steps",
+    "learning_curves",
+    "task_gains",
+    "performance_profiles",
+    "aggregate_intervals",
+    "step_size_choice",
+    "memory_bars",
+)
 
 
 @dataclass(frozen=True)

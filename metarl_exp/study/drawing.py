@@ -17,12 +17,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from metarl_exp.figures import study as figures
-from metarl_exp.study.cells import Table
+from metarl_exp.statistics import performance_profile
+from metarl_exp.study.cells import Table, over_seeds
 from metarl_exp.study.measures import Return
 from metarl_exp.study.summary import Summary
 
 KEY = "data"  # of the hash among a PNG's texts
 POINTS_AVERAGED = 5  # of a learning curve, which is drawn of single meta-batches
+THRESHOLDS, LOWEST = 101, 0.02  # of a profile: how many, and the quantile of all returns that they begin at
+AGGREGATES = {"mean": "mean, t-interval over seeds", "iqm": "IQM, whole runs resampled"}
 
 
 class Drawing(NamedTuple):
@@ -67,12 +70,34 @@ def learning_curves(table: Table) -> Drawing:
 
 def task_gains(table: Table) -> Drawing:
     """What adaptation is worth on each test task, after the last step that all methods took."""
-    adapted = {name: runs for name, runs in table.runs.items() if runs and runs[0].returns.shape[1] > 1}
-    steps = min((runs[0].returns.shape[1] for runs in adapted.values()), default=1) - 1
-    gains = {
-        name: np.stack([run.returns[:, steps] - run.returns[:, 0] for run in runs]) for name, runs in adapted.items()
-    }
+    steps, returns = _adapted(table)
+    gains = {name: values[..., steps] - values[..., 0] for name, values in returns.items()}
     return Drawing(partial(figures.task_gains, gains, steps=steps), gains)
+
+
+def performance_profiles(table: Table) -> Drawing:
+    """Share of test tasks and seeds whose return is above each of some, after the last step that all methods took."""
+    steps, returns = _adapted(table)
+    scores = {name: values[..., steps] for name, values in returns.items()}
+    every = np.concatenate([values.ravel() for values in scores.values()] or [np.zeros(1)])
+    thresholds = np.linspace(np.quantile(every, LOWEST), every.max(), THRESHOLDS)
+    profiles = {}
+    for name, values in scores.items():
+        share, low, high, _ = np.transpose(performance_profile(values, thresholds))
+        profiles[name] = figures.Profile(thresholds, share, low, high)
+    draw = partial(figures.performance_profiles, profiles, xlabel=_after("return on a test task", steps))
+    return Drawing(draw, profiles)
+
+
+def aggregate_intervals(table: Table) -> Drawing:
+    """Mean and interquartile mean of returns after the last step that all methods took, with their intervals."""
+    steps, returns = _adapted(table)
+    panels = {
+        label: {name: over_seeds(values[..., steps], statistic) for name, values in returns.items() if len(values) > 1}
+        for statistic, label in AGGREGATES.items()
+    }
+    data = panels if all(panels.values()) else {}
+    return Drawing(partial(figures.aggregate_intervals, panels, xlabel=_after("return on test tasks", steps)), data)
 
 
 def step_size_choice(table: Table) -> Drawing:
@@ -93,7 +118,18 @@ def memory_bars(table: Table) -> Drawing:
     return Drawing(partial(figures.memory_bars, quantities), quantities)
 
 
-KINDS = {f.__name__: f for f in (gradient_steps, learning_curves, task_gains, step_size_choice, memory_bars)}
+KINDS = {
+    f.__name__: f
+    for f in (
+        gradient_steps,
+        learning_curves,
+        task_gains,
+        performance_profiles,
+        aggregate_intervals,
+        step_size_choice,
+        memory_bars,
+    )
+}
 
 
 def path_of(table: Table, figure: str) -> Path:
@@ -131,6 +167,17 @@ def _sign(path: Path, data_hash: str) -> None:
     texts = PngInfo()
     texts.add_text(KEY, data_hash)
     image.save(path, pnginfo=texts, dpi=image.info.get("dpi"), optimize=True)
+
+
+def _adapted(table: Table) -> tuple[int, dict[str, np.ndarray]]:
+    """The last gradient step that all methods which adapt took, and their returns: [seeds, tasks, steps] each."""
+    returns = {name: np.stack([run.returns for run in runs]) for name, runs in table.runs.items() if runs}
+    adapted = {name: values for name, values in returns.items() if values.shape[2] > 1}
+    return min((values.shape[2] for values in adapted.values()), default=1) - 1, adapted
+
+
+def _after(quantity: str, steps: int) -> str:
+    return f"{quantity} after {steps} gradient step{'' if steps == 1 else 's'}"
 
 
 def _trained(runs: list[Summary]) -> bool:

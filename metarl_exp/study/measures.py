@@ -1,4 +1,8 @@
-"""What a column measures of one run; `lacking` is what it means if there is nothing, `unit` what tables show it in."""
+"""What a column measures of one run.
+
+`lacking` is what it means if there is nothing, `unit` what tables show it in, `better` 1 if more of it is better and
+−1 if less is.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ class Return:
 
     after: int
     unit = 1.0
+    better = 1
     lacking = None  # a run that takes fewer steps has no such number, and nothing is wrong with it
 
     def __post_init__(self) -> None:
@@ -41,6 +46,8 @@ class Gain(Return):
 class Worse(Return):
     """Share of test tasks whose return is lower after some gradient steps than before the first."""
 
+    better = -1
+
     def scores(self, run: Summary) -> np.ndarray | None:
         after = super().scores(run)
         return None if after is None else (after < run.returns[:, 0]).astype(float)
@@ -54,6 +61,7 @@ class SamplesTo:
     curve: str  # `return` of the training tasks, or `validation`
     step: int  # inner or gradient steps before that return
     unit = 1e6
+    better = -1
     lacking = "not reached"
 
     def __post_init__(self) -> None:

@@ -25,12 +25,12 @@ def number(x: float, signed: bool = False) -> str:
     return f"{x:{'+' if signed else ''}.2f}".replace("-", "−")
 
 
-def spread(interval: Interval, unit: float, signed: bool = False) -> str:
-    """A number with its interval, or alone if one run cannot have one."""
+def spread(interval: Interval, unit: float = 1.0, signed: bool = False, ends: bool = False) -> str:
+    """A number with half of its interval, or its `ends` where asked or not around it; alone if one run has none."""
     middle, low, high = (x / unit for x in interval[:3])
     if math.isinf(low) or math.isinf(high):
         return number(middle, signed)
-    if math.isclose(high - middle, middle - low, rel_tol=1e-6, abs_tol=1e-9):
+    if not ends and math.isclose(high - middle, middle - low, rel_tol=1e-6, abs_tol=1e-9):
         return f"{number(middle, signed)} ± {number(high - middle)}"
     return f"{number(middle, signed)} [{number(low, signed)}, {number(high, signed)}]"
 
@@ -61,6 +61,9 @@ def markdown(table: Table) -> str:
         blocks += [
             "**Differences**, paired by seed, with half of their 95 % t-interval.",
             _grid(table, compared, study.columns, _difference, lambda row: f"{row.name} minus {row.against}"),
+            "**Probability of improvement**: that one run is better than one of the other row, mean over test tasks, "
+            "ties half. Its 95 % intervals, of whole runs resampled, are too narrow for few seeds.",
+            _grid(table, compared, study.columns, _improvement, lambda row: f"{row.name} over {row.against}"),
         ]
     if table.chosen:
         blocks += [
@@ -98,6 +101,11 @@ def _published(table: Table, row: Row, column: Column) -> str:
 def _difference(table: Table, row: Row, column: Column) -> str:
     pairs = _cell(table, row, column).pairs
     return spread(pairs.difference, column.measure.unit, signed=True) if pairs else MISSING
+
+
+def _improvement(table: Table, row: Row, column: Column) -> str:
+    pairs = _cell(table, row, column).pairs
+    return spread(pairs.improvement(column.measure.better), ends=True) if pairs else MISSING
 
 
 def _grid(
@@ -154,6 +162,7 @@ def comma_separated(table: Table) -> str:
     writer.writerow([
         "row", "column", "state", "statistic", "n", "value", "low", "high", "published", "verification",
         "minus_published", "against", "pairs", "difference", "difference_low", "difference_high", "p_t", "p_sign_flip",
+        "improvement", "improvement_low", "improvement_high",
     ])  # fmt: skip
     for row in table.study.rows:
         for column in table.study.columns:
@@ -165,6 +174,7 @@ def _line(table: Table, row: Row, column: Column) -> list[Any]:
     cell = _cell(table, row, column)
     interval, published, pairs = cell.interval, cell.published, cell.pairs
     difference = pairs.difference if pairs else None
+    improvement = pairs.improvement(column.measure.better) if pairs else None
     test = paired_test(*pairs) if pairs and len(pairs.ours) > 1 else None
     return [
         row.name, column.name, cell.state, table.study.statistic, len(cell.scores), *_plain(interval),
@@ -172,6 +182,7 @@ def _line(table: Table, row: Row, column: Column) -> list[Any]:
         _rounded(interval.mean - published.value) if interval and published else None,
         row.against if pairs else None, len(pairs.ours) if pairs else None, *_plain(difference),
         _rounded(test.t) if test else None, _rounded(test.sign_flip) if test else None,
+        *_plain(improvement),
     ]  # fmt: skip
 
 

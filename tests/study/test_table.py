@@ -54,6 +54,8 @@ def mixed(laboratory):
 
 # Of three seeds at 1, 2, 3 above the first: half = t(0.975, 2)/√3 = 4.302653/1.732051 = 2.484; of two seeds one apart,
 # half = t(0.975, 1)·0.5 = 6.353; tenths of that before the first step. Of paired differences that are equal, nothing.
+# B's runs 2 and 3 above the first beat A's 1 and 2 in three of four pairs and tie in one, C's 3 and 5 A's 1 and 3 in
+# three and tie in one.
 EXPECTED = """\
 # A table
 
@@ -79,6 +81,15 @@ Mean over training seeds ± half of its 95 % t-interval. Seeds 0, 1, 2; 2 test t
 | B \\| b minus A | +0.00 ± 0.00 | +1.00 ± 0.00 |
 | C minus A | +0.00 ± 0.00 | +2.00 ± 0.00 |
 | D minus A | — | — |
+
+**Probability of improvement**: that one run is better than one of the other row, mean over test tasks, ties half. Its \
+95 % intervals, of whole runs resampled, are too narrow for few seeds.
+
+|  | 0 steps | 1 steps |
+| --- | ---: | ---: |
+| B \\| b over A | 0.50 [0.00, 1.00] | 0.88 [0.50, 1.00] |
+| C over A | 0.50 [0.00, 1.00] | 0.88 [0.50, 1.00] |
+| D over A | — | — |
 
 **Not in the means:**
 
@@ -155,6 +166,22 @@ def test_samples_to_a_return_and_what_never_reached_it(laboratory):
     assert "seed 2: not reached" in laboratory.file.with_suffix(".md").read_text()
 
 
+@pytest.mark.parametrize(("measure", "improvement"), [("samples_to", "1.0"), ("worse", "0.5"), ("return", "0.0")])
+def test_what_improves_is_more_return_and_fewer_samples(laboratory, measure, improvement):
+    """B reaches 4 before A does, makes as few tasks worse, and ends below A."""
+    settings = {"samples_to": {"threshold": 4.0, "curve": "return", "step": 1}}.get(measure, {"after": 1})
+    study = laboratory.declare(
+        rows=[{"name": "A"}, {"name": "B", "overrides": ["tasks.horizon=6"], "against": "A"}],
+        columns=[{"name": "x", "measure": measure, **settings}],
+    )
+    for seed in range(3):
+        laboratory.run([[0.0, 9.0]], seed=seed, curve=[0, 0, 5])
+        laboratory.run([[0.0, 7.0]], seed=seed, overrides=["tasks.horizon=6"], curve=[0, 5, 5])
+    table.take_up(study, [laboratory.outputs])
+    table.make(study)
+    assert cells(laboratory)["B", "x"]["improvement"] == improvement
+
+
 def choosing(laboratory, worth: dict[float, list[float]]):
     study = laboratory.declare(
         rows=[{"name": "A", "choose": {"key": "inner_optimizer.lr", "values": list(worth), "seeds": [0, 1]}}],
@@ -191,17 +218,19 @@ def test_a_choice_at_the_edge_is_said_to_be_one_and_without_all_its_runs_there_i
 
 
 def test_a_figure_is_drawn_again_only_when_its_data_are_others(laboratory):
-    study = laboratory.declare(figures=["gradient_steps", "learning_curves", "task_gains"])
+    steps = ["task_gains", "performance_profiles", "aggregate_intervals"]
+    study = laboratory.declare(figures=["gradient_steps", "learning_curves", *steps])
     for seed in range(3):
         laboratory.run([[0.0, 1.0 + seed], [0.5, 1.0]], seed=seed, curve=[1, 2, 3, 4, 5, 6, 7, 8])
     table.take_up(study, [laboratory.outputs])
     assert [p.name for p in drawing.draw(table.make(study))] == []  # `make` has drawn them
     names = {p.name for p in laboratory.file.parent.glob("*.p*")}
-    assert names == {f"table{x}.{y}" for x in ("", "_learning_curves", "_task_gains") for y in ("png", "pdf")}
+    figures = ("", "_learning_curves", *(f"_{step}" for step in steps))
+    assert names == {f"table{x}.{y}" for x in figures for y in ("png", "pdf")}
     laboratory.run([[0.0, 2.0], [0.5, 1.0]], seed=2, name="newer", started="2026-02-01", curve=[1, 2, 3, 4, 5, 6, 7, 8])
     assert len(table.take_up(study, [laboratory.outputs])) == 1
     drawn = {p.name for p in drawing.draw(table.assemble(study, runs.stored(study)))}
-    assert drawn == {"table.png", "table_task_gains.png"}
+    assert drawn == {"table.png", *(f"table_{step}.png" for step in steps)}
 
 
 def test_a_study_may_ask_for_every_figure_that_there_is():
