@@ -257,6 +257,8 @@ def preflight(arguments: argparse.Namespace) -> Sweep | None:
         return None
     with refusing():
         build.check_overrides(arguments.overrides, arguments.config_dir)
+        if arguments.multirun and arguments.cfg:
+            raise ValueError("--cfg shows the configuration of one job: without --multirun, and a value for each key")
         if arguments.multirun:
             sweep, jobs = plan(arguments.overrides, arguments.config_dir)
             sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)

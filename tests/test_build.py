@@ -70,6 +70,12 @@ def test_a_mistyped_key_or_option_names_the_nearest(override, message):
         build.check_overrides([override])
 
 
+def test_a_launcher_that_is_not_installed_names_its_extra():
+    """Ray's, which has an environment of its own."""
+    with pytest.raises(ModuleNotFoundError, match=r"hydra/launcher=ray needs .*pip install 'metarl_exp\[ray\]'"):
+        build.check_overrides(["hydra/launcher=ray", "seed=0,1"])
+
+
 @pytest.mark.parametrize("override", ["seed=1,2,3", "tasks=cartpole", "hydra.run.dir=x", "inner_optimizer=adam"])
 def test_what_is_right_passes(override):
     build.check_overrides([override])

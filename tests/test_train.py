@@ -287,6 +287,8 @@ def test_mistakes_end_before_any_folder_is_made(run, tmp_path):
     for override in ("sead=1", "adaptation.order=secnd", "tasks=cartpol"):
         with pytest.raises(SystemExit, match="did you mean"):
             run(override)
+    with pytest.raises(SystemExit, match="without --multirun"):
+        run("--cfg=job", sweep=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,12 +10,29 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from metarl_exp.build.composing import compose, leaves, options
+from metarl_exp.tasks.extras import require_extra
 from metarl_exp.validation import nearest
+
+PLUGINS = {  # by option of hydra/launcher and hydra/sweeper: the extra that brings it, and its module in hydra_plugins
+    "joblib": ("joblib", "hydra_joblib_launcher"),
+    "slurm": ("submitit", "hydra_submitit_launcher"),
+    "submitit_local": ("submitit", "hydra_submitit_launcher"),
+    "submitit_slurm": ("submitit", "hydra_submitit_launcher"),
+    "ray": ("ray", "hydra_ray_launcher"),
+    "ray_aws": ("ray", "hydra_ray_launcher"),
+    "optuna": ("optuna", "hydra_optuna_sweeper"),
+    "search": ("optuna", "hydra_optuna_sweeper"),
+}
 
 
 def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> None:
-    """Raise ValueError for a key or an option that does not exist, naming the nearest one that does."""
-    parsed = [o for o in OverridesParser.create().parse_overrides(list(overrides)) if not is_hydras(o)]
+    """Raise ValueError for a key or an option that does not exist, naming the nearest one that does.
+
+    Raises ModuleNotFoundError for a launcher or sweeper that is not installed, naming the extra that brings it.
+    """
+    typed = OverridesParser.create().parse_overrides(list(overrides))
+    _require_plugins([o for o in typed if is_hydras(o)])
+    parsed = [o for o in typed if not is_hydras(o)]
     groups = options(user_dir)
     chosen = []
     for override in parsed:
@@ -31,6 +48,14 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
         key = override.key_or_group
         if key not in known and not override.is_add():
             raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {_beside(key, known)}")
+
+
+def _require_plugins(hydras: Sequence[Override]) -> None:
+    for override in hydras:
+        group, option = override.key_or_group, override.value()
+        if group in ("hydra/launcher", "hydra/sweeper") and option in PLUGINS:
+            extra, module = PLUGINS[option]
+            require_extra(f"hydra_plugins.{module}", extra, needed_by=f"{group}={option}")
 
 
 def _beside(key: str, known: set[str]) -> str:
