@@ -10,7 +10,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from metarl_exp import results
+from metarl_exp import classical, results
+from metarl_exp.comparison import MISSING
 from metarl_exp.markdown import pipes
 from metarl_exp.study import cost, declaration, runs
 from metarl_exp.table import studies
@@ -69,13 +70,21 @@ def benchmark(source: str) -> str:
 
 def costs(source: str) -> str:
     """What the runs of every study under a folder took."""
-    lines = []
+    took: dict[Path, tuple[str, cost.Cost, float]] = {}
     for path in studies(ROOT / source):
         declared = declaration.load(path)
         stored = runs.stored(declared)
-        took, number = cost.taken(declared, stored), len(runs.wanted(declared, stored))
-        hours = took.seconds / 3600 / CORES
-        lines.append([f"`{path.relative_to(ROOT)}`", f"{number}", f"{took.steps / 1e6:.1f}", f"{hours:.1f}"])
+        spent = cost.taken(declared, stored)
+        took[path] = f"{len(runs.wanted(declared, stored))}", spent, spent.seconds / CORES
+    for path in (ROOT / source).glob("**/*.json"):
+        if (study := path.with_suffix(".yaml")).is_file():
+            played = classical.read(study)
+            spent = classical.cost(played, classical.kept(played, path))
+            took[study] = MISSING, spent, spent.seconds  # one process
+    lines = [
+        [f"`{path.relative_to(ROOT)}`", number, f"{spent.steps / 1e6:.1f}", f"{seconds / 3600:.1f}"]
+        for path, (number, spent, seconds) in sorted(took.items())
+    ]
     return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
 
 

@@ -55,6 +55,7 @@ from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
 from metarl_exp.identity import identity
 from metarl_exp.streams import streams
+from metarl_exp.study.cost import Cost
 from metarl_exp.tasks.base import TaskDistribution
 from metarl_exp.validation import nearest, require_choice, require_integer
 
@@ -253,6 +254,22 @@ def kept(study: Study, file: Path) -> dict[str, Any]:
         for row in study.rows
         if row.name in before and before[row.name]["fingerprint"] == study.fingerprint(row)
     }
+
+
+def cost(study: Study, stored: Mapping[str, Any]) -> Cost:
+    """What playing the stored rows took."""
+    steps, seconds = 0, 0.0
+    done = [row for row in study.rows if row.name in stored]
+    for _, together in itertools.groupby(done, lambda row: study.longest(row).name):
+        rows = list(together)
+        longest = study.longest(rows[0])
+        chosen = {c.name: {str(stored[row.name]["cells"][c.name]["chosen"]) for row in rows} for c in study.columns}
+        plays = sum(len(c.settings()) + len(chosen[c.name]) for c in study.columns)  # those chosen again, on new tasks
+        environment: Any = study.environment_of(longest)
+        horizon = component("environment", environment).spec.horizon
+        steps += plays * study.instances * longest.episodes * horizon
+        seconds += stored[rows[0].name]["provenance"]["seconds"]
+    return Cost(steps, seconds)
 
 
 def as_json(study: Study, stored: Mapping[str, Any]) -> str:

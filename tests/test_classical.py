@@ -100,6 +100,24 @@ def test_rows_of_one_environment_are_the_beginnings_of_one_play(study):
     assert stored["2 episodes"]["fingerprint"] != stored["4 episodes"]["fingerprint"]
 
 
+def test_the_cost_is_what_was_played(study, monkeypatch):
+    """Rows of one environment share their plays, and a time."""
+    steps = 0
+
+    def counting(agent, distribution, tasks, episodes, *luck):
+        nonlocal steps
+        steps += len(tasks) * episodes * distribution.spec.horizon
+        return play(agent, distribution, tasks, episodes, *luck)
+
+    monkeypatch.setattr(classical, "play", counting)
+    arms = {"environment": {"arms": 3}, "published": None}
+    path = study(rows=[arms | {"name": f"{n} episodes", "episodes": n} for n in (2, 4)] + [STUDY["rows"][1]])
+    stored = classical.run(path, QUIET)
+    for name, seconds in {"2 episodes": 3.0, "4 episodes": 3.0, "two": 0.5}.items():
+        stored[name]["provenance"]["seconds"] = seconds
+    assert classical.cost(classical.read(path), stored) == (steps, 3.5)
+
+
 def test_the_table_shows_the_published_number_beside_ours(study):
     path = study()
     stored = classical.run(path, QUIET)

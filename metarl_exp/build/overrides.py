@@ -52,7 +52,7 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
 
 def _require_plugins(hydras: Sequence[Override]) -> None:
     for override in hydras:
-        group, option = override.key_or_group, override.value()
+        group, option = override.key_or_group, str(override.value())
         if group in ("hydra/launcher", "hydra/sweeper") and option in PLUGINS:
             extra, module = PLUGINS[option]
             require_extra(f"hydra_plugins.{module}", extra, needed_by=f"{group}={option}")
