@@ -120,6 +120,8 @@ def _grid(
 
 def _choices(table: Table) -> str:
     values = unique(v for row in table.study.rows if row.choose for v in row.choose.values)
+    if all(isinstance(v, int | float) for v in values):
+        values = sorted(values)
     lines = []
     for row in (row for row in table.study.rows if row.choose):
         made = table.chosen[row.name]
