@@ -58,6 +58,13 @@ def means(source: str) -> str:
     return "\n\n".join((ROOT / source).read_text().split("\n\n")[1:3])
 
 
+def differences(source: str) -> str:
+    """The paired differences of a study's page, with their caption."""
+    parts = (ROOT / source).read_text().split("\n\n")
+    number = next(i for i, part in enumerate(parts) if part.startswith("**Differences**"))
+    return "\n\n".join(parts[number : number + 2])
+
+
 def benchmark(source: str) -> str:
     """The table of the stored results `benchmarks/results/NAME.json`, as `benchmarks/NAME.py` makes it."""
     file = ROOT / source
@@ -88,7 +95,7 @@ def costs(source: str) -> str:
     return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
 
 
-KINDS = {f.__name__: f for f in (render, include, speed, benchmark, study, means, costs)}
+KINDS = {f.__name__: f for f in (render, include, speed, benchmark, study, means, differences, costs)}
 BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -49,7 +49,7 @@ def gradient_steps(table: Table) -> Drawing:
     }  # fmt: skip
     methods = {
         name: figures.Steps(returns := np.stack([run.returns.mean(0) for run in runs]),
-                            [printed[name].get(k) for k in range(returns.shape[1])])
+                            [printed[name].get(k) for k in range(returns.shape[1])] if printed[name] else None)
         for name, runs in table.runs.items() if runs
     }  # fmt: skip
     return Drawing(partial(figures.gradient_steps, methods, ylabel="return on test tasks"), methods)

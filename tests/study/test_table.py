@@ -166,6 +166,13 @@ def test_samples_to_a_return_and_what_never_reached_it(laboratory):
     assert "seed 2: not reached" in laboratory.file.with_suffix(".md").read_text()
 
 
+def test_a_figure_speaks_of_published_numbers_only_if_there_are_any(laboratory, mixed):
+    laboratory.run([[0.0, 1.0]], name="of the study without")
+    for study, printed in ((mixed, [-1.5, 2.5]), (laboratory.declare(), None)):
+        table.take_up(study, [laboratory.outputs])
+        assert drawing.gradient_steps(table.assemble(study, runs.stored(study))).data["A"].published == printed
+
+
 @pytest.mark.parametrize(("measure", "improvement"), [("samples_to", "1.0"), ("worse", "0.5"), ("return", "0.0")])
 def test_what_improves_is_more_return_and_fewer_samples(laboratory, measure, improvement):
     """B reaches 4 before A does, makes as few tasks worse, and ends below A."""
