@@ -107,7 +107,7 @@ class PackageLearner:
             lap("advantages")
         returns = torch.stack([trajectories.returns().mean(1) for trajectories in sampled], dim=1)
         batch = MetaBatch(tasks, tuple(experiences), returns, path)
-        return learner.objective(batch, theta, learner.adaptation), sampled
+        return MetaFunction(learner.objective, batch, theta, learner.adaptation), sampled
 
     def improve(self, function: MetaFunction) -> dict[str, float]:
         vector, report = self.learner.outer_optimizer.step(function)
@@ -501,7 +501,7 @@ def both_functions(setting: Setting, order: str, tasks: Tensor) -> dict[str, tup
 
 def one_task(batch: Experience, i: int) -> Experience:
     """The experience of task i as a batch of one."""
-    return Experience(*(x[i : i + 1] for x in batch[:4]), {n: p[i : i + 1] for n, p in batch.parameters.items()})
+    return batch.of(torch.tensor([i]))
 
 
 # --- Command line -----------------------------------------------------------------------------------------------------

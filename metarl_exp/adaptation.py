@@ -9,7 +9,7 @@ identity, and no graph of L_k is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ from metarl_exp.maths.parameters import Parameters, stack, zip_names
 from metarl_exp.types import Experience, Policy, require_finite
 from metarl_exp.validation import require_choice, require_integer, require_number
 
-InnerLoss = Callable[[Distribution, Experience], Tensor]
+InnerLoss = Callable[[Distribution, Distribution, Experience], Tensor]  # of π_φ, the π that acted, and its batch
 ORDERS = ("first", "second")
 
 
@@ -55,6 +55,7 @@ class InnerStep(NamedTuple):
 
     parameters: Parameters  # φ_k [N, ...]
     gradients: Parameters  # g_k [N, ...]
+    acted: Distribution  # that sampled the experience, on its observations; without history
     scale: float  # multiple of the inner step size
 
 
@@ -70,14 +71,17 @@ class AdaptationPath:
         self.rule = adaptation.inner_optimizer.start(self.fast)
         self.steps: list[InnerStep] = []
 
-    def step(self, experience: Experience, scale: float = 1.0) -> None:
+    def step(self, experience: Experience, scale: float = 1.0, acted: Distribution | None = None) -> None:
         """φ_{k+1} from experience sampled with φ_k; `scale` multiplies the inner step size.
 
-        Raises NonFiniteError if a task's inner loss or gradient is not finite.
+        Where the path is taken again from another θ, φ_k is not what sampled the experience: `acted` is. Raises
+        NonFiniteError if a task's inner loss or gradient is not finite.
         """
         adaptation = self.adaptation
         with torch.enable_grad():
-            losses = adaptation.inner_loss(adaptation.policy(self.parameters, experience.observations), experience)
+            distribution = adaptation.policy(self.parameters, experience.observations)
+            acted = constant(distribution) if acted is None else acted
+            losses = adaptation.inner_loss(distribution, acted, experience)
             require_finite("inner loss (index: task)", losses, experience)
             # Summed over tasks: the parameters are stacked, so each task's gradient is its own.
             found = torch.autograd.grad(
@@ -86,7 +90,7 @@ class AdaptationPath:
         gradients = zip_names(self.parameters, found)
         for name, gradient in gradients.items():
             require_finite(f"inner gradient of {name} (indices: task, …)", gradient, experience)
-        self.steps.append(InnerStep(self.parameters, gradients, scale))
+        self.steps.append(InnerStep(self.parameters, gradients, acted, scale))
         self.parameters = self._updated(self.rule, self.parameters, gradients, scale)
 
     def _updated(self, rule: InnerRule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
@@ -95,9 +99,22 @@ class AdaptationPath:
         # also those of the steps before.
         return {n: fast[n] if n in fast else p.view_as(p) for n, p in parameters.items()}
 
-    def pull(self, cotangent: Parameters) -> Parameters:
-        """Jᵀ u for every task: {name: [N, ...]} → {name: [N, ...]}; one backward pass through the retained graph."""
-        return vector_jacobian_product(self.parameters, self.theta, cotangent)
+    def visited(self) -> list[Parameters]:
+        """φ_0 … φ_k, with their graphs back to θ."""
+        return [*(step.parameters for step in self.steps), self.parameters]
+
+    def pull(self, cotangents: Mapping[int, Parameters]) -> Parameters:
+        """Σ_k (∂φ_k/∂θ)ᵀ u_k for every task, from {k: u_k}: one backward pass through the retained graph.
+
+        u_k and the result are {name: [N, ...]}, u_k of some names or all; K, the last, may also be called −1.
+        """
+        visited = self.visited()
+        outputs = [visited[k][name] for k, cotangent in cotangents.items() for name in cotangent]
+        given = [u for cotangent in cotangents.values() for u in cotangent.values()]
+        found = torch.autograd.grad(
+            outputs, list(self.theta.values()), given, retain_graph=True, materialize_grads=True
+        )
+        return zip_names(self.theta, found)
 
     def push(self, tangent: Parameters) -> Parameters:
         """J v for every task: {name: [N, ...]} → {name: [N, ...]}.
@@ -117,6 +134,11 @@ class AdaptationPath:
                     gradients = {n: forward_ad.make_dual(g, curved[n]) for n, g in gradients.items()}
                 duals = self._updated(rule, duals, gradients, step.scale)
             return {n: tangent_of(d).detach() for n, d in duals.items()}
+
+
+def constant(distribution: Distribution) -> Distribution:
+    """The same distribution without history."""
+    return distribution._make(x.detach() for x in distribution)
 
 
 def vector_jacobian_product(outputs: Parameters, inputs: Parameters, cotangent: Parameters) -> Parameters:

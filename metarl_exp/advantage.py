@@ -45,4 +45,7 @@ class GAE:
         )
         if self.standardise:
             advantages = standardise(advantages, mask)
-        return Experience(t.observations, t.actions, advantages.to(t.rewards.dtype), mask, detach(parameters))
+        dtype, from_start = t.rewards.dtype, rewards * self.discount**time
+        return Experience(
+            t.observations, t.actions, advantages.to(dtype), mask, detach(parameters), from_start.to(dtype)
+        )

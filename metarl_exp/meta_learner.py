@@ -24,7 +24,7 @@ from metarl_exp.advantage import GAE
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, unflatten
-from metarl_exp.objective import MAML, MetaBatch
+from metarl_exp.objective import MAML, MetaBatch, MetaFunction, MetaObjective
 from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.sampler import Sampler, mean_returns, success_rates
 from metarl_exp.streams import Streams, streams
@@ -81,7 +81,7 @@ class MetaLearner:
         policy: Policy,
         advantage: GAE,
         adaptation: Adaptation,
-        objective: MAML,
+        objective: MetaObjective,
         outer_optimizer: TRPO | TorchOptimizer,
         meta_batch_size: int,
         trajectories: int,
@@ -90,6 +90,7 @@ class MetaLearner:
     ) -> None:
         require_integer("meta_batch_size", meta_batch_size, low=1)
         require_integer("trajectories", trajectories, low=1)
+        objective.refuse(adaptation, outer_optimizer)
         if environment_timeout is not None:
             require_number("environment_timeout", environment_timeout, above=0)
         self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
@@ -140,7 +141,7 @@ class MetaLearner:
         started = perf_counter()
         batch = self.inner_update(tasks)
         adapted = perf_counter()
-        vector, report = self.outer_optimizer.step(self.objective(batch, theta, self.adaptation))
+        vector, report = self.outer_optimizer.step(MetaFunction(self.objective, batch, theta, self.adaptation))
         self.theta = unflatten(vector, theta)
         finished = perf_counter()
         number, self.iteration = self.iteration, self.iteration + 1

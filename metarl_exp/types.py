@@ -61,6 +61,12 @@ class Experience(NamedTuple):
     advantages: Tensor  # [N, M, T]
     mask: Tensor  # [N, M, T] bool
     parameters: Parameters  # the φ_k [N, ...] that acted
+    rewards: Tensor  # [N, M, T] γ^t r_t, discounted from the start of the episode
+
+    def of(self, tasks: Tensor) -> Experience:
+        """That of some tasks (indices)."""
+        parts = {name: x[tasks] for name, x in self._asdict().items() if name != "parameters"}
+        return Experience(**parts, parameters={name: p[tasks] for name, p in self.parameters.items()})
 
 
 class Iteration(NamedTuple):

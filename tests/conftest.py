@@ -18,7 +18,7 @@ from metarl_exp import train
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
-from metarl_exp.maths.parameters import Parameters, flatten, unflatten
+from metarl_exp.maths.parameters import Parameters, detach, flatten, unflatten
 from metarl_exp.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.run_folder import RunFolder
@@ -153,12 +153,13 @@ def make_problem(
     repeat: int = 1,
     fast_weights=None,
     settings: dict | None = None,
+    objective=None,
 ) -> Problem:
     """K + 1 random batches of three tasks with episodes of unequal length; S = 3, A = 2.
 
     `dead` switches one ReLU unit off for every input; `repeat` repeats the trajectories, for larger batches.
     """
-    generator = torch.Generator().manual_seed(7)
+    generator, paid = torch.Generator().manual_seed(7), torch.Generator().manual_seed(8)
     spec = Spec(observation_size=3, action_size=2, discrete=discrete, horizon=4)
     if discrete:
         policy = CategoricalMLP(hidden, activation, spec, generator, torch.float64)
@@ -176,20 +177,23 @@ def make_problem(
         actions = torch.randint(2, shape, generator=generator) if discrete else normal(generator, *shape, 2)
         fields = normal(generator, *shape, 3), actions, normal(generator, *shape)
         zeroed = (x.masked_fill(~mask.view(*shape, *[1] * (x.dim() - 3)), 0) for x in fields)
-        return Experience(*zeroed, mask, {})
+        rewards = normal(paid, *shape).masked_fill(~mask, 0)
+        return Experience(*zeroed, mask, {}, rewards)
 
     name, chosen = OPTIMIZERS[optimizer]
     settings = chosen if settings is None else settings
-    objective = MAML()
+    objective = MAML() if objective is None else objective
     rule = InnerOptimizer(name, lr, settings)
     adaptation = Adaptation(inner_steps, order, policy, rule, fast_weights or All(), objective.inner_loss)
-    experiences = tuple(experience() for _ in range(inner_steps + 1))
+    experiences = [experience() for _ in range(inner_steps + 1)]
     path = adaptation.start(theta, num_tasks, order)
-    for e in experiences[:-1]:
-        path.step(e)
-    batch = MetaBatch(torch.zeros(num_tasks, 1), experiences, torch.zeros(num_tasks, inner_steps + 1), path)
+    for k, e in enumerate(experiences):
+        experiences[k] = e._replace(parameters=detach(path.parameters))
+        if k < inner_steps:
+            path.step(experiences[k])
+    batch = MetaBatch(torch.zeros(num_tasks, 1), tuple(experiences), torch.zeros(num_tasks, inner_steps + 1), path)
     oracle = Oracle(theta, batch, {"tanh": torch.tanh, "relu": torch.relu}[activation], name, lr, settings)
-    return Problem(adaptation, theta, batch, objective(batch, theta, adaptation), oracle)
+    return Problem(adaptation, theta, batch, MetaFunction(objective, batch, theta, adaptation), oracle)
 
 
 def central_differences(f: Callable[[Tensor], Tensor], x: Tensor, h: float = 3e-5) -> Tensor:

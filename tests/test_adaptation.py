@@ -77,15 +77,19 @@ def test_k_steps_on_a_quadratic_by_hand(problem):
     """Traps 3 and 11: L(φ) = |φ|² / 2 shrinks φ by (1 − scale · α) a step, and the derivative by the same."""
     p = problem()
 
-    class OwnParameters:
-        def __call__(self, parameters, observations):
-            return parameters
+    class Own(tuple):
+        """In place of a distribution, the parameters themselves."""
 
-    def quadratic(parameters, experience):
-        return 0.5 * sum(x.square().flatten(1).sum(1) for x in parameters.values())
+        _make = classmethod(lambda cls, values: cls(values))
+
+    def own_parameters(parameters, observations):
+        return Own(parameters.values())
+
+    def quadratic(own, acted, experience):
+        return 0.5 * sum(x.square().flatten(1).sum(1) for x in own)
 
     rule, everything = p.adaptation.inner_optimizer, p.adaptation.fast_weights
-    adaptation = Adaptation(3, "second", OwnParameters(), rule, everything, quadratic)
+    adaptation = Adaptation(3, "second", own_parameters, rule, everything, quadratic)
     path = adaptation.start(p.theta, 2, "second")
     for scale in (1.0, 0.5, 0.5):
         path.step(p.batch.experiences[0], scale)
@@ -94,7 +98,7 @@ def test_k_steps_on_a_quadratic_by_hand(problem):
     torch.testing.assert_close(path.parameters, expected, rtol=1e-14, atol=0)
     tangent = stack(p.theta, 2)
     torch.testing.assert_close(path.push(tangent), expected, rtol=1e-14, atol=0)
-    torch.testing.assert_close(path.pull(tangent), expected, rtol=1e-14, atol=0)
+    torch.testing.assert_close(path.pull({-1: tangent}), expected, rtol=1e-14, atol=0)
 
 
 def test_theta_is_copied_not_aliased(problem):
@@ -143,7 +147,7 @@ def test_pull_is_the_transpose_of_push(problem, optimizer, inner_steps, order, d
     p = problem(optimizer, inner_steps, order=order, discrete=discrete)
     u, v = (random_like(p.batch.path.parameters, generator) for _ in range(2))
     forward = (flat_per_task(u) * flat_per_task(p.batch.path.push(v))).sum(1)
-    backward = (flat_per_task(p.batch.path.pull(u)) * flat_per_task(v)).sum(1)
+    backward = (flat_per_task(p.batch.path.pull({-1: u})) * flat_per_task(v)).sum(1)
     torch.testing.assert_close(forward, backward, rtol=1e-11, atol=1e-12)
 
 
@@ -151,15 +155,15 @@ def test_in_first_order_the_derivative_is_that_of_the_rule_alone(problem, optimi
     """The gradients count as constants: for these rules J = I."""
     path = problem(optimizer, inner_steps, order="first").batch.path
     v = random_like(path.parameters, generator)
-    for product in (path.push, path.pull):
-        torch.testing.assert_close(product(v), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.push(v), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.pull({-1: v}), v, rtol=0, atol=0)
 
 
 def test_without_steps_phi_is_theta(problem, generator):
     path = problem(inner_steps=0).batch.path
     v = random_like(path.parameters, generator)
-    for product in (path.push, path.pull):
-        torch.testing.assert_close(product(v), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.push(v), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.pull({-1: v}), v, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
@@ -169,7 +173,7 @@ def test_adam_with_a_dead_relu_unit(problem, moved, close, inner_steps, eps, gen
     p = problem("adam", inner_steps, activation="relu", hidden=(5,), dead=True, settings={"eps": eps})
     v = torch.randn(len(p.function.theta), generator=generator, dtype=torch.float64)
     u = random_like(p.batch.path.parameters, generator)
-    pushed, pulled = p.batch.path.push(stack(unflatten(v, p.theta), 3)), p.batch.path.pull(u)
+    pushed, pulled = p.batch.path.push(stack(unflatten(v, p.theta), 3)), p.batch.path.pull({-1: u})
     close(flat_per_task(pushed), moved(p, v), 2e-7)
     forward, backward = (flat_per_task(u) * flat_per_task(pushed)).sum(1), flat_per_task(pulled) @ v
     torch.testing.assert_close(forward, backward, rtol=1e-11, atol=1e-12)
@@ -283,13 +287,12 @@ def test_an_inner_loss_that_is_not_finite_names_its_task(problem):
 def test_an_inner_gradient_that_is_not_finite_names_its_parameter(problem):
     """√x at 0: a finite loss with an infinite slope."""
     p = problem()
+
+    def root(distribution, acted, experience):
+        return (distribution.log_std * 0).sqrt().sum((1, 2, 3))
+
     adaptation = Adaptation(
-        1,
-        "first",
-        lambda parameters, observations: parameters,
-        p.adaptation.inner_optimizer,
-        p.adaptation.fast_weights,
-        lambda parameters, experience: (parameters["log_std"] * 0).sqrt().sum(1),
+        1, "first", p.adaptation.policy, p.adaptation.inner_optimizer, p.adaptation.fast_weights, root
     )
     with pytest.raises(NonFiniteError, match="inner gradient of log_std"):
         adaptation.start(p.theta, 3, "first").step(p.batch.experiences[0])

@@ -87,7 +87,7 @@ def test_k_steps_on_a_quadratic_by_hand(learner):
 
     def centred_rewards(t, parameters):
         advantages = t.rewards - t.rewards.mean((1, 2), keepdim=True)
-        return Experience(t.observations, t.actions, advantages, t.mask, parameters)
+        return Experience(t.observations, t.actions, advantages, t.mask, parameters, t.rewards)
 
     learner.advantage = centred_rewards
     rule = InnerOptimizer("SGD", 0.2, {})

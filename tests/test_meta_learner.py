@@ -12,7 +12,7 @@ from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import flatten
 from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.objective import MAML
+from metarl_exp.objective import MAML, MetaFunction
 from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.streams import streams
@@ -127,7 +127,7 @@ def test_the_outer_step_follows_the_mean_of_the_task_gradients():
     """F averages over tasks, and plain gradient descent moves θ by −β ∇F."""
     meta, twin = learner(2), learner(2)
     tasks = NAVIGATION.sample(3, torch.Generator())
-    function = twin.objective(twin.inner_update(tasks), twin.theta, twin.adaptation)
+    function = MetaFunction(twin.objective, twin.inner_update(tasks), twin.theta, twin.adaptation)
     gradients = flatten({name: g.mean(0) for name, g in function.task_gradients().items()})
     expected = flatten(meta.theta) - 0.1 * gradients
     meta.outer_update(tasks)

@@ -7,6 +7,7 @@ from torch import distributions as td
 from torch import nn
 
 from metarl_exp.maths.parameters import flatten, unflatten
+from metarl_exp.objective import MetaFunction
 from metarl_exp.types import NonFiniteError
 
 POLICIES = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
@@ -32,7 +33,7 @@ def test_where_the_batch_was_sampled_the_kl_is_exactly_zero_and_the_loss_minus_t
     """Trap 8: a KL of zero at θ_old is the truth; the likelihood ratio there is 1, so F = −mean Â."""
     function = problem(optimizer, 2, order=order, discrete=discrete).function
     evaluated = function.evaluate(function.theta)
-    post = function.post
+    post = function.visits[-1].experience
     per_task = [advantages[mask].mean() for advantages, mask in zip(post.advantages, post.mask, strict=True)]
     assert evaluated.kl == 0.0
     assert evaluated.loss == function.loss == pytest.approx(-torch.stack(per_task).mean().item(), abs=1e-15)
@@ -254,7 +255,7 @@ def test_a_loss_that_is_not_finite_names_its_task_and_keeps_its_batch(problem):
     advantages[1, 0, 0] = torch.nan
     batch = p.batch._replace(experiences=(p.batch.experiences[0], post._replace(advantages=advantages)))
     with pytest.raises(NonFiniteError, match=r"outer loss.*first at \[1\]") as caught:
-        p.function.objective(batch, p.theta, p.adaptation)
+        MetaFunction(p.function.objective, batch, p.theta, p.adaptation)
     assert caught.value.batch is batch
 
 

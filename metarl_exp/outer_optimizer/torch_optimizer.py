@@ -21,6 +21,8 @@ NAMES = sorted(
 class TorchOptimizer:
     """One step of a `torch.optim` optimizer, by name, against ∇F; `settings` are its other arguments."""
 
+    uses_curvature = False
+
     def __init__(self, optimizer: str, lr: float, settings: dict[str, Any]) -> None:
         require_choice("outer_optimizer.optimizer", optimizer, NAMES)
         require_number("outer_optimizer.lr", lr, low=0)

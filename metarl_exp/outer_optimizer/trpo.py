@@ -20,6 +20,8 @@ class TRPO:
     adaptation's, `first` or `second`.
     """
 
+    uses_curvature = True
+
     def __init__(
         self,
         max_kl: float,

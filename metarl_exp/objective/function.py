@@ -1,0 +1,136 @@
+"""A meta-objective on the fixed samples of one meta-batch, as an outer optimizer sees it.
+
+    F(θ) = 1/N Σ_i L_i(φ_0, …, φ_K),        φ_k(θ; D_i): `adaptation.py`,  D_i: the batches that task i adapted with
+
+Values, gradient and curvature are on flat vectors [P].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl_exp.adaptation import Adaptation, AdaptationPath
+from metarl_exp.maths.distributions import Distribution
+from metarl_exp.maths.parameters import Parameters, flatten, task_mean, unflatten, zip_names
+from metarl_exp.maths.reductions import masked_mean
+from metarl_exp.objective.base import MetaBatch, MetaObjective, Visit
+from metarl_exp.types import require_finite
+
+
+class Evaluated(NamedTuple):
+    """F and the distance from the policies that sampled, at some θ."""
+
+    loss: float  # F(θ)
+    kl: float  # nats: mean over tasks of the mean over valid steps of KL(π_φ_K(θ_old) ‖ π_φ_K(θ))
+
+
+class MetaFunction:
+    """F around some θ, on fixed samples. θ and everything in its space is a flat vector [P]."""
+
+    def __init__(
+        self,
+        objective: MetaObjective,
+        batch: MetaBatch,
+        theta: Parameters,
+        adaptation: Adaptation,
+        acted: Sequence[Distribution] | None = None,
+    ) -> None:
+        """`acted` are the policies that sampled the batch, if θ is not what it was sampled with."""
+        self.objective, self.batch, self.like, self.adaptation = objective, batch, theta, adaptation
+        self.theta = flatten(theta)
+        # The graph is cut at every φ_k: above it the policies on their batches, below it the path from θ.
+        cut = [{n: p.detach().requires_grad_() for n, p in phi.items()} for phi in batch.path.visited()]
+        self.visits = self._visits(cut, acted or [*(step.acted for step in batch.path.steps), None])
+        self.losses = objective.outer_loss(self.visits)  # [N]
+        require_finite("outer loss (index: task)", self.losses, batch)
+        self.loss = self.losses.mean().item()  # F(θ)
+
+    def _visits(self, visited: Sequence[Parameters], acted: Sequence[Distribution | None]) -> list[Visit]:
+        """The policies φ_0 … φ_K, each on its batch."""
+        return [
+            Visit(self.adaptation.policy, *each) for each in zip(visited, self.batch.experiences, acted, strict=True)
+        ]
+
+    def at(self, theta: Tensor, tasks: Tensor | None = None) -> MetaFunction:
+        """F around another θ [P], on the same samples; of some `tasks` (indices) only, if asked."""
+        batch, acted = self.batch, [visit.acted for visit in self.visits]
+        if tasks is not None:
+            batch, acted = batch.of(tasks), [d._make(x[tasks] for x in d) for d in acted]
+        parameters = unflatten(theta, self.like)
+        path = self._replay(parameters, self.adaptation.order, batch, acted)
+        return MetaFunction(self.objective, batch._replace(path=path), parameters, self.adaptation, acted)
+
+    def gradient(self) -> Tensor:
+        """∇F(θ), [P]."""
+        return flatten(task_mean(self.task_gradients()))
+
+    def task_gradients(self) -> Parameters:
+        """Σ_k (∂φ_k/∂θ)ᵀ ∂L_i/∂φ_k, the meta-gradient of every task by itself: {name: [N, ...]}."""
+        leaves = [p for visit in self.visits for p in visit.parameters.values()]
+        found = iter(torch.autograd.grad(self.losses.sum(), leaves, retain_graph=True, allow_unused=True))
+        given = [{n: g for n, g in zip(v.parameters, found, strict=False) if g is not None} for v in self.visits]
+        gradients = self.batch.path.pull({k: cotangent for k, cotangent in enumerate(given) if cotangent})
+        for name, gradient in gradients.items():
+            require_finite(f"meta-gradient of {name} (indices: task, …)", gradient, self.batch)
+        return gradients
+
+    def evaluate(self, theta: Tensor) -> Evaluated:
+        """F and KL at another θ [P]: adapts again on the same samples."""
+        acted = [visit.acted for visit in self.visits]
+        path = self._replay(unflatten(theta, self.like), "first", self.batch, acted)
+        with torch.no_grad():
+            visits = self._visits(path.visited(), acted)
+            losses = self.objective.outer_loss(visits)
+            divergences = masked_mean(acted[-1].kl(visits[-1].distribution), visits[-1].experience.mask)
+        return Evaluated(losses.mean().item(), divergences.mean().item())
+
+    def curvature(self, order: str) -> Callable[[Tensor], Tensor]:
+        """v ↦ ∇²KL v at θ_old, as Jᵀ F J v averaged over tasks (`first`: J without the Hessians of the inner loss).
+
+        Exact, since the KL's own gradient vanishes there: F is the Fisher matrix of the post-update policy.
+        """
+        path = self._path(order)
+        fisher = self._fisher_product()
+        num_tasks = len(self.batch.tasks)
+
+        def product(vector: Tensor) -> Tensor:
+            tangent = {n: v.expand(num_tasks, *v.shape) for n, v in unflatten(vector, self.like).items()}
+            curved = flatten(task_mean(path.pull({-1: fisher(path.push(tangent))})))
+            require_finite("curvature product", curved, self.batch)
+            return curved
+
+        return product
+
+    def _path(self, order: str) -> AdaptationPath:
+        """The path that was taken, if it has the right order; otherwise the same one taken again."""
+        if (order == "second") == self.batch.path.second_order:
+            return self.batch.path
+        return self._replay(self.like, order, self.batch, [visit.acted for visit in self.visits])
+
+    def _replay(self, theta: Parameters, order: str, batch: MetaBatch, acted: Sequence[Distribution]) -> AdaptationPath:
+        """φ_K from θ on the samples of a batch."""
+        path = self.adaptation.start(theta, len(batch.tasks), order)
+        for experience, distribution in zip(batch.experiences[:-1], acted, strict=False):
+            path.step(experience, acted=distribution)
+        return path
+
+    def _fisher_product(self) -> Callable[[Parameters], Parameters]:
+        """F φ̇ for every task, F the Fisher matrix of π_φ_K averaged over the task's valid steps."""
+        post = self.visits[-1]
+        outputs, phi = tuple(post.distribution), list(post.parameters.values())
+        # The vector-Jacobian product is linear in its cotangent; its derivative along φ̇ is the Jacobian product.
+        dummies = [torch.zeros_like(x).requires_grad_() for x in outputs]
+        linear = torch.autograd.grad(outputs, phi, dummies, create_graph=True)
+        happened = post.experience.mask.to(outputs[0].dtype)
+        weight = (happened / happened.sum((1, 2), keepdim=True)).unsqueeze(-1)
+
+        def product(tangent: Parameters) -> Parameters:
+            moved = torch.autograd.grad(linear, dummies, list(tangent.values()), retain_graph=True)
+            scaled = [weight * x for x in post.acted.fisher_product(post.acted._make(moved))]
+            return zip_names(post.parameters, torch.autograd.grad(outputs, phi, scaled, retain_graph=True))
+
+        return product
