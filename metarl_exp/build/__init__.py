@@ -44,7 +44,7 @@ NOT_IN_FINGERPRINT = (
 
 # Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
 # value is left out of the fingerprint, so that it equals that of a run which never had it.
-NEUTRAL: dict[str, Any] = {"oracle": False, "evaluation.multiples": [1.0]}
+NEUTRAL: dict[str, Any] = {"oracle": False, "evaluation.multiples": [1.0], "objective.step_weights": None}
 
 
 class Parts(NamedTuple):

@@ -56,7 +56,7 @@ class Visit:
 class OuterOptimizer(Protocol):
     """What an objective has to know of the optimizer that it is for."""
 
-    uses_curvature: bool  # of the KL between policies after adaptation
+    uses_curvature: bool  # of the KL between the policies after adaptation
 
 
 class MetaObjective(Protocol):
