@@ -58,7 +58,7 @@ def test_and_at_another_theta_than_the_batch_was_sampled_with(
 
 @pytest.mark.parametrize("objective", [MAML(), LVC(), DiCE(), ProMP(0.3, 0.7)], ids=["maml", "lvc", "dice", "promp"])
 def test_curvature_is_the_hessian_of_the_kl_whatever_adapts(problem, differences, close, objective, generator):
-    function = problem(inner_steps=2, lr=0.03, hidden=(3,), objective=objective).function
+    function = problem(inner_steps=2, lr=0.01, hidden=(3,), objective=objective).function
 
     def slope(theta):
         return differences(lambda x: torch.tensor(function.evaluate(x).kl, dtype=torch.float64), theta, 1e-3)
