@@ -32,6 +32,7 @@ from torch import Tensor
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.advantage import GAE
 from metarl_exp.allocator import keep_freed_memory
+from metarl_exp.combiner import Mean
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import flatten, unflatten
@@ -82,6 +83,7 @@ class PackageLearner:
             advantage=advantage(),
             adaptation=Adaptation(setting.inner_steps, order, policy, inner_optimizer, All(), objective.inner_loss),
             objective=objective,
+            combiner=Mean(),
             outer_optimizer=trust_region(order),
             meta_batch_size=setting.tasks,
             trajectories=setting.trajectories,
@@ -107,7 +109,7 @@ class PackageLearner:
             lap("advantages")
         returns = torch.stack([trajectories.returns().mean(1) for trajectories in sampled], dim=1)
         batch = MetaBatch(tasks, tuple(experiences), returns, path)
-        return MetaFunction(learner.objective, batch, theta, learner.adaptation), sampled
+        return MetaFunction(learner.objective, batch, theta, learner.adaptation, learner.combiner), sampled
 
     def improve(self, function: MetaFunction) -> dict[str, float]:
         vector, report = self.learner.outer_optimizer.step(function)
@@ -492,9 +494,10 @@ def both_functions(setting: Setting, order: str, tasks: Tensor) -> dict[str, tup
         {
             "meta-gradient": function.gradient(),
             "curvature product": function.curvature(order)(vector),
-            "loss and KL elsewhere": torch.tensor(function.evaluate(elsewhere), dtype=torch.float64),
+            "losses and KL elsewhere": torch.cat([after.losses, torch.tensor([after.kl], dtype=torch.float64)]),
         }
         for function in functions
+        for after in [function.evaluate(elsewhere)]
     ]
     return {name: (found[0][name], found[1][name]) for name in found[0]}
 

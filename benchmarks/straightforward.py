@@ -25,9 +25,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from metarl_exp.adaptation import constant
 from metarl_exp.advantage import GAE
 from metarl_exp.maths.distributions import DiagonalGaussian
 from metarl_exp.maths.reductions import masked_mean
+from metarl_exp.maths.surrogate import ratio_loss
 from metarl_exp.objective import MAML, Evaluated
 from metarl_exp.outer_optimizer import TRPO
 from metarl_exp.sampler import zero_where
@@ -121,7 +123,8 @@ class InnerLoop:
         with context as (adapted, differentiable):
 
             def step(experience: Experience) -> None:
-                loss = self.objective.inner_loss(adapted(experience.observations), experience)
+                distribution = adapted(experience.observations)
+                loss = self.objective.inner_loss(distribution, constant(distribution), experience)
                 differentiable.step(loss.sum(), grad_callback=detach)
 
             return adapted, step
@@ -143,16 +146,18 @@ class MetaFunction:
         self.theta = parameters_to_vector(self.parameters).detach()
         new = [inner_loop.adapt(pre, order)(post.observations) for *pre, post in tasks]
         self.old = [DiagonalGaussian(*(x.detach() for x in distribution)) for distribution in new]
-        self.mean_loss, self.mean_kl = self._means(new)
+        self.losses, self.mean_kl = self._measured(new)
+        self.mean_loss = self.losses.mean()
         self.loss = self.mean_loss.item()
 
-    def _means(self, new: list[DiagonalGaussian]) -> tuple[Tensor, Tensor]:
-        """Mean over tasks of the outer loss and of KL(old ‖ new)."""
+    def _measured(self, new: list[DiagonalGaussian]) -> tuple[Tensor, Tensor]:
+        """Outer losses [N], and the mean over tasks of KL(old ‖ new)."""
         losses, divergences = [], []
         for (*_, post), old_policy, new_policy in zip(self.tasks, self.old, new, strict=True):
-            losses.append(self.inner_loop.objective.outer_loss(new_policy, old_policy, post))
+            new_log_prob, old_log_prob = (policy.log_prob(post.actions) for policy in (new_policy, old_policy))
+            losses.append(ratio_loss(new_log_prob, old_log_prob, post.advantages, post.mask))
             divergences.append(masked_mean(old_policy.kl(new_policy), post.mask))
-        return torch.cat(losses).mean(), torch.cat(divergences).mean()
+        return torch.cat(losses), torch.cat(divergences).mean()
 
     def gradient(self) -> Tensor:
         """∇F(θ), [P]."""
@@ -173,8 +178,8 @@ class MetaFunction:
             with torch.no_grad():
                 new.append(adapted(post.observations))
         with torch.no_grad():
-            loss, kl = self._means(new)
-        return Evaluated(loss.item(), kl.item())
+            losses, kl = self._measured(new)
+        return Evaluated(losses, kl.item())
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:

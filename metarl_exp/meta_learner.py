@@ -21,6 +21,7 @@ from torch import Tensor
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.adapted_policy import AdaptedPolicy, adapt_to
 from metarl_exp.advantage import GAE
+from metarl_exp.combiner import Combiner, Mean
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, unflatten
@@ -62,6 +63,7 @@ class MetaLearner:
             adaptation=Adaptation(inner_steps, "second", policy, inner_optimizer, All(), objective.inner_loss),
             objective=objective,
             outer_optimizer=TorchOptimizer("Adam", outer_lr, {}),
+            combiner=Mean(),
             meta_batch_size=batch_size,
             trajectories=trajectories,
             streams=streams(seed),
@@ -83,6 +85,7 @@ class MetaLearner:
         adaptation: Adaptation,
         objective: MetaObjective,
         outer_optimizer: TRPO | TorchOptimizer,
+        combiner: Combiner,
         meta_batch_size: int,
         trajectories: int,
         streams: Streams,
@@ -95,6 +98,7 @@ class MetaLearner:
             require_number("environment_timeout", environment_timeout, above=0)
         self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
         self.adaptation, self.objective, self.outer_optimizer = adaptation, objective, outer_optimizer
+        self.combiner = combiner
         self.meta_batch_size, self.streams = meta_batch_size, streams
         device = next(policy.parameters()).device
         self.sampler = Sampler(policy, task_distribution, trajectories, device, environment_timeout)
@@ -141,7 +145,8 @@ class MetaLearner:
         started = perf_counter()
         batch = self.inner_update(tasks)
         adapted = perf_counter()
-        vector, report = self.outer_optimizer.step(MetaFunction(self.objective, batch, theta, self.adaptation))
+        function = MetaFunction(self.objective, batch, theta, self.adaptation, self.combiner)
+        vector, report = self.outer_optimizer.step(function)
         self.theta = unflatten(vector, theta)
         finished = perf_counter()
         number, self.iteration = self.iteration, self.iteration + 1
@@ -154,6 +159,7 @@ class MetaLearner:
             "return/gain": (batch.returns[:, -1] - batch.returns[:, 0]).mean().item(),
             "return/tasks_made_worse": (batch.returns[:, -1] < batch.returns[:, 0]).double().mean().item(),
             **report,
+            **function.interference(),
             "env_steps": float(self.env_steps),
             "perf/inner_s": adapted - started,
             "perf/outer_s": finished - adapted,

@@ -16,6 +16,7 @@ from torch import distributions as td
 
 from metarl_exp import train
 from metarl_exp.adaptation import Adaptation
+from metarl_exp.combiner import Mean
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, detach, flatten, unflatten
@@ -193,7 +194,7 @@ def make_problem(
             path.step(experiences[k])
     batch = MetaBatch(torch.zeros(num_tasks, 1), tuple(experiences), torch.zeros(num_tasks, inner_steps + 1), path)
     oracle = Oracle(theta, batch, {"tanh": torch.tanh, "relu": torch.relu}[activation], name, lr, settings)
-    return Problem(adaptation, theta, batch, MetaFunction(objective, batch, theta, adaptation), oracle)
+    return Problem(adaptation, theta, batch, MetaFunction(objective, batch, theta, adaptation, Mean()), oracle)
 
 
 def central_differences(f: Callable[[Tensor], Tensor], x: Tensor, h: float = 3e-5) -> Tensor:

@@ -11,11 +11,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the leaves to the entry points: a module imports only what stands before it.
 ORDER = [
     "maths", "validation", "markdown", "streams", "statistics", "types", "metrics", "fast_weights", "advantage",
-    "inner_optimizer", "policy", "adaptation", "objective", "outer_optimizer", "tasks", "rehearsal", "identity",
-    "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results", "allocator",
-    "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker", "build",
-    "command_line", "comparison", "study", "evaluate", "check", "classical", "replay", "status", "report", "signals",
-    "train", "table",
+    "inner_optimizer", "policy", "adaptation", "combiner", "objective", "outer_optimizer", "tasks", "rehearsal",
+    "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
+    "allocator", "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker",
+    "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "replay", "status",
+    "report", "signals", "train", "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},

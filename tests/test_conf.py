@@ -18,6 +18,11 @@ OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
 COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
 DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
+GOES_WITH = {  # what an option needs beside it
+    "objective/reptile": ["adaptation.order=first", "outer_optimizer=adam"],
+    "objective/joint": ["adaptation=none"],
+    "outer_optimizer/ppo": ["objective=promp"],
+}
 WIRED = {
     "policy": {"spec", "generator", "dtype"},
     "adaptation": {"policy", "inner_optimizer", "fast_weights", "inner_loss"},
@@ -26,7 +31,7 @@ WIRED = {
 
 def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
-    assert len(COMPONENTS) == 47
+    assert len(COMPONENTS) == 57
     assert "finn2017/navigation_2d" in EXPERIMENTS
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert {group for group, _ in COMPONENTS} == groups - {"experiment", "hydra"}
@@ -51,7 +56,8 @@ def test_an_option_builds(group, option):
         return
     if option == DISCRETE["policy"] or (group == "tasks" and discrete(option)):
         chosen = DISCRETE | chosen
-    build.build(build.compose([f"{g}={o}" for g, o in chosen.items()]))
+    beside = GOES_WITH.get(f"{group}/{option}", [])
+    build.build(build.compose([*(f"{g}={o}" for g, o in chosen.items()), *beside]))
 
 
 def discrete(option: str) -> bool:

@@ -8,6 +8,7 @@ from torch import distributions as td
 
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.advantage import GAE
+from metarl_exp.combiner import Mean
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import flatten
@@ -39,6 +40,7 @@ def learner(inner_steps=1, order="second", *, seed=0, lr=0.1, optimizer=("SGD", 
         adaptation=Adaptation(inner_steps, order, policy, rule, All(), objective.inner_loss),
         objective=objective,
         outer_optimizer=outer or TorchOptimizer("SGD", 0.1, {}),
+        combiner=Mean(),
         meta_batch_size=3,
         trajectories=2,
         streams=random,
@@ -127,7 +129,7 @@ def test_the_outer_step_follows_the_mean_of_the_task_gradients():
     """F averages over tasks, and plain gradient descent moves θ by −β ∇F."""
     meta, twin = learner(2), learner(2)
     tasks = NAVIGATION.sample(3, torch.Generator())
-    function = MetaFunction(twin.objective, twin.inner_update(tasks), twin.theta, twin.adaptation)
+    function = MetaFunction(twin.objective, twin.inner_update(tasks), twin.theta, twin.adaptation, Mean())
     gradients = flatten({name: g.mean(0) for name, g in function.task_gradients().items()})
     expected = flatten(meta.theta) - 0.1 * gradients
     meta.outer_update(tasks)

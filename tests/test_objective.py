@@ -6,6 +6,7 @@ import torch
 from torch import distributions as td
 from torch import nn
 
+from metarl_exp.combiner import Mean
 from metarl_exp.maths.parameters import flatten, unflatten
 from metarl_exp.objective import MetaFunction
 from metarl_exp.types import NonFiniteError
@@ -255,7 +256,7 @@ def test_a_loss_that_is_not_finite_names_its_task_and_keeps_its_batch(problem):
     advantages[1, 0, 0] = torch.nan
     batch = p.batch._replace(experiences=(p.batch.experiences[0], post._replace(advantages=advantages)))
     with pytest.raises(NonFiniteError, match=r"outer loss.*first at \[1\]") as caught:
-        MetaFunction(p.function.objective, batch, p.theta, p.adaptation)
+        MetaFunction(p.function.objective, batch, p.theta, p.adaptation, Mean())
     assert caught.value.batch is batch
 
 

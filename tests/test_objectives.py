@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from metarl_exp.adaptation import Adaptation
+from metarl_exp.combiner import Mean
 from metarl_exp.maths.parameters import flatten, unflatten
 from metarl_exp.maths.surrogate import box, clipped_ratio_loss, dice_loss, log_likelihood_loss, ratio_loss
 from metarl_exp.objective import EMAML, LVC, MAML, DiCE, Joint, LoadedDiCE, MetaFunction, ProMP, Reptile
@@ -189,7 +190,7 @@ def test_weighted_steps_are_the_sum_of_what_shorter_adaptations_have(problem, cl
         for experience in p.batch.experiences[:k]:
             path.step(experience)
         batch = p.batch._replace(experiences=p.batch.experiences[: k + 1], path=path)
-        expected += weight * MetaFunction(MAML(), batch, p.theta, p.adaptation).gradient()
+        expected += weight * MetaFunction(MAML(), batch, p.theta, p.adaptation, Mean()).gradient()
     close(p.function.gradient(), expected, 1e-12)
 
 
@@ -212,7 +213,9 @@ def test_reptile_with_one_step_is_joint_training_on_the_inner_loss(problem, clos
     p = problem(inner_steps=1, order="first", objective=Reptile())
     joint = problem(inner_steps=0, objective=Joint())
     batch = joint.batch._replace(experiences=p.batch.experiences[:1])
-    close(p.function.gradient(), 0.1 * MetaFunction(Joint(), batch, p.theta, joint.adaptation).gradient(), 1e-13)
+    close(
+        p.function.gradient(), 0.1 * MetaFunction(Joint(), batch, p.theta, joint.adaptation, Mean()).gradient(), 1e-13
+    )
 
 
 def test_the_credit_of_e_maml_is_the_score_times_what_adaptation_was_worth(problem, close):

@@ -44,7 +44,11 @@ NOT_IN_FINGERPRINT = (
 
 # Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
 # value is left out of the fingerprint, so that it equals that of a run which never had it.
-NEUTRAL: dict[str, Any] = {"oracle": False, "evaluation.multiples": [1.0], "objective.step_weights": None}
+NEUTRAL: dict[str, Any] = {
+    "oracle": False, "evaluation.multiples": [1.0], "objective.step_weights": None,
+    "objective.clip": None, "combiner._target_": "metarl_exp.combiner.Mean", "outer_optimizer.scheduler": None,
+    "outer_optimizer.max_gradient_norm": None,
+}  # fmt: skip
 
 
 class Parts(NamedTuple):
@@ -150,6 +154,7 @@ def build(config: DictConfig) -> Parts:
         advantage=component("advantage", config.advantage),
         adaptation=adaptation,
         objective=objective,
+        combiner=component("combiner", config.combiner),
         outer_optimizer=component("outer_optimizer", config.outer_optimizer),
         meta_batch_size=config.meta_batch_size,
         trajectories=config.trajectories,

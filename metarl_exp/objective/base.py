@@ -11,6 +11,7 @@ from torch import Tensor
 from metarl_exp.adaptation import Adaptation, AdaptationPath, constant
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.maths.reductions import masked_mean
 from metarl_exp.types import Experience, Policy
 
 
@@ -52,11 +53,16 @@ class Visit:
         """The policy that sampled the batch, without history."""
         return constant(self.distribution) if self._acted is None else self._acted
 
+    def moved(self) -> Tensor:
+        """Mean over valid steps of KL(π that sampled ‖ π_φ_k) in nats, [N]."""
+        return masked_mean(self.acted.kl(self.distribution), self.experience.mask)
+
 
 class OuterOptimizer(Protocol):
     """What an objective has to know of the optimizer that it is for."""
 
     uses_curvature: bool  # of the KL between the policies after adaptation
+    repeats: bool  # whether it takes several steps on one batch
 
 
 class MetaObjective(Protocol):

@@ -39,13 +39,16 @@ class MAML:
     meta-objectives: the expected Hessian of L_k is Σ_t E[∇² log π Â], that of −V has the outer products of scores too.
 
     `step_weights`, w_0 … w_K, make the outer loss Σ_k w_k L(φ_k), each on the batch that φ_k sampled, instead of
-    L(φ_K) alone.  [antoniou2019maml, Sec. 4, as multi-step loss]
+    L(φ_K) alone.  [antoniou2019maml, as multi-step loss] `clip`, ε, clips the outer ratio to 1 ± ε, for optimizers that
+    take more than one step on a batch.
     """
 
-    def __init__(self, step_weights: Sequence[float] | None = None) -> None:
+    def __init__(self, step_weights: Sequence[float] | None = None, clip: float | None = None) -> None:
         for weight in step_weights or []:
             require_number("objective.step_weights", weight, low=0)
-        self.step_weights = step_weights
+        if clip is not None:
+            require_number("objective.clip", clip, above=0)
+        self.step_weights, self.clip = step_weights, clip
 
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean log π Â, [N]."""
@@ -53,8 +56,12 @@ class MAML:
         return log_likelihood_loss(log_prob, experience.advantages, experience.mask)
 
     def loss_after(self, visit: Visit) -> Tensor:
-        """−mean π / π_old Â of one φ_k on its batch, [N]."""
-        return ratio_loss(*_log_probs(visit), visit.experience.advantages, visit.experience.mask)
+        """−mean π / π_old Â of one φ_k on its batch, clipped if asked, [N]."""
+        actions, advantages, mask = visit.experience.actions, visit.experience.advantages, visit.experience.mask
+        new, old = visit.distribution.log_prob(actions), visit.acted.log_prob(actions)
+        if self.clip is None:
+            return ratio_loss(new, old, advantages, mask)
+        return clipped_ratio_loss(new, old, advantages, mask, self.clip)
 
     def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
         """Losses [N] after adaptation, or their weighted sum over its steps."""
@@ -64,12 +71,17 @@ class MAML:
         return torch.stack(weighted).sum(0)
 
     def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
-        """ValueError for weights of another number of steps, or that are all 0."""
+        """ValueError for weights of another number of steps, or all 0, and many steps on a loss without a clip."""
         weights, needed = self.step_weights, adaptation.inner_steps + 1
         if weights is not None and (len(weights) != needed or not any(weights)):
             raise ValueError(
                 f"objective.step_weights={list(weights)}: must be {needed} numbers ≥ 0, not all 0: one for θ and one "
                 f"for each of adaptation.inner_steps={adaptation.inner_steps} steps"
+            )
+        if outer_optimizer.repeats and self.clip is None:
+            raise ValueError(
+                f"objective.clip=null with outer_optimizer={type(outer_optimizer).__name__}, which takes several steps "
+                "on one batch: say how far the ratio may go, such as objective.clip=0.2, or take objective=promp"
             )
 
 
@@ -87,8 +99,10 @@ class EMAML(MAML):
     gradient has part of this credit already, and would count it twice.
     """
 
-    def __init__(self, surrogate: str, scores: str, step_weights: Sequence[float] | None = None) -> None:
-        super().__init__(step_weights)
+    def __init__(
+        self, surrogate: str, scores: str, step_weights: Sequence[float] | None = None, clip: float | None = None
+    ) -> None:
+        super().__init__(step_weights, clip)
         if surrogate != "log_likelihood":
             raise ValueError(
                 f"objective.surrogate={surrogate!r}: the pre-update term goes with log_likelihood only; a ratio or "
@@ -163,22 +177,17 @@ class ProMP(LVC):
     """
 
     def __init__(self, clip: float, kl_penalty: float, step_weights: Sequence[float] | None = None) -> None:
-        super().__init__(step_weights)
         require_number("objective.clip", clip, above=0)
+        super().__init__(step_weights, clip)
         require_number("objective.kl_penalty", kl_penalty, low=0)
-        self.clip, self.kl_penalty = clip, kl_penalty
-
-    def loss_after(self, visit: Visit) -> Tensor:
-        """The clipped loss of one φ_k on its batch, [N]."""
-        return clipped_ratio_loss(*_log_probs(visit), visit.experience.advantages, visit.experience.mask, self.clip)
+        self.kl_penalty = kl_penalty
 
     def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
         """Clipped losses and the penalty, [N]."""
         losses = super().outer_loss(visits)
         if self.kl_penalty == 0:
             return losses
-        moved = [masked_mean(v.acted.kl(v.distribution), v.experience.mask) for v in visits[:-1]]
-        return losses + self.kl_penalty * sum(moved)
+        return losses + self.kl_penalty * sum(visit.moved() for visit in visits[:-1])
 
 
 class Reptile(MAML):
@@ -206,6 +215,8 @@ class Reptile(MAML):
                  "it takes no derivative of the adaptation: say first")  # fmt: skip
         _require("reptile", "outer_optimizer", type(outer_optimizer).__name__, not outer_optimizer.uses_curvature,
                  "a trust region of policies bounds no step towards φ_K: take sgd or adam")  # fmt: skip
+        _require("reptile", "outer_optimizer", type(outer_optimizer).__name__, not outer_optimizer.repeats,
+                 "its loss is linear, and the same at every step on one batch: take sgd or adam")  # fmt: skip
 
 
 class Joint(MAML):
@@ -214,19 +225,14 @@ class Joint(MAML):
     Outer: MAML's for K = 0. Whatever adapts to a task, evaluation fine-tunes the result on it.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clip: float | None = None) -> None:
+        super().__init__(clip=clip)
 
     def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
-        """ValueError for inner steps."""
+        """ValueError for inner steps, and as MAML."""
+        super().refuse(adaptation, outer_optimizer)
         _require("joint", "adaptation.inner_steps", adaptation.inner_steps, adaptation.inner_steps == 0,
                  "joint training takes none: say adaptation=none")  # fmt: skip
-
-
-def _log_probs(visit: Visit) -> tuple[Tensor, Tensor]:
-    """Of the actions of a visit's batch, under the policy and under the one that sampled them."""
-    actions = visit.experience.actions
-    return visit.distribution.log_prob(actions), visit.acted.log_prob(actions)
 
 
 def _require(objective: str, field: str, value: Any, holds: bool, reason: str) -> None:

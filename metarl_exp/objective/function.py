@@ -8,15 +8,17 @@ Values, gradient and curvature are on flat vectors [P].
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation, AdaptationPath
+from metarl_exp.combiner import Combiner, per_task
 from metarl_exp.maths.distributions import Distribution
+from metarl_exp.maths.interference import cosines
 from metarl_exp.maths.parameters import Parameters, flatten, task_mean, unflatten, zip_names
-from metarl_exp.maths.reductions import masked_mean
 from metarl_exp.objective.base import MetaBatch, MetaObjective, Visit
 from metarl_exp.types import require_finite
 
@@ -24,8 +26,13 @@ from metarl_exp.types import require_finite
 class Evaluated(NamedTuple):
     """F and the distance from the policies that sampled, at some θ."""
 
-    loss: float  # F(θ)
+    losses: Tensor  # [N], whose mean is F(θ)
     kl: float  # nats: mean over tasks of the mean over valid steps of KL(π_φ_K(θ_old) ‖ π_φ_K(θ))
+
+    @property
+    def loss(self) -> float:
+        """F(θ)."""
+        return self.losses.mean().item()
 
 
 class MetaFunction:
@@ -37,10 +44,12 @@ class MetaFunction:
         batch: MetaBatch,
         theta: Parameters,
         adaptation: Adaptation,
+        combiner: Combiner,
         acted: Sequence[Distribution] | None = None,
     ) -> None:
         """`acted` are the policies that sampled the batch, if θ is not what it was sampled with."""
         self.objective, self.batch, self.like, self.adaptation = objective, batch, theta, adaptation
+        self.combiner = combiner
         self.theta = flatten(theta)
         # The graph is cut at every φ_k: above it the policies on their batches, below it the path from θ.
         cut = [{n: p.detach().requires_grad_() for n, p in phi.items()} for phi in batch.path.visited()]
@@ -62,11 +71,27 @@ class MetaFunction:
             batch, acted = batch.of(tasks), [d._make(x[tasks] for x in d) for d in acted]
         parameters = unflatten(theta, self.like)
         path = self._replay(parameters, self.adaptation.order, batch, acted)
-        return MetaFunction(self.objective, batch._replace(path=path), parameters, self.adaptation, acted)
+        batch = batch._replace(path=path)
+        return MetaFunction(self.objective, batch, parameters, self.adaptation, self.combiner, acted)
 
     def gradient(self) -> Tensor:
-        """∇F(θ), [P]."""
-        return flatten(task_mean(self.task_gradients()))
+        """∇F(θ), or what the combiner makes of the tasks' meta-gradients, [P]."""
+        return flatten(self.combiner(self.gradients))
+
+    @cached_property
+    def gradients(self) -> Parameters:
+        """As `task_gradients`, computed once."""
+        return self.task_gradients()
+
+    def interference(self) -> dict[str, float]:
+        """How the tasks' meta-gradients agree: mean cosine of pairs, and the share of pairs in conflict."""
+        found = cosines(per_task(self.gradients))
+        if not len(found):  # a single task
+            return {}
+        return {
+            "interference/cosine": found.mean().item(),
+            "interference/conflicting": (found < 0).double().mean().item(),
+        }
 
     def task_gradients(self) -> Parameters:
         """Σ_k (∂φ_k/∂θ)ᵀ ∂L_i/∂φ_k, the meta-gradient of every task by itself: {name: [N, ...]}."""
@@ -78,6 +103,11 @@ class MetaFunction:
             require_finite(f"meta-gradient of {name} (indices: task, …)", gradient, self.batch)
         return gradients
 
+    def kl(self) -> float:
+        """Nats: mean over tasks of the mean over valid steps of KL(π that sampled ‖ π_φ_K(θ))."""
+        with torch.no_grad():
+            return self.visits[-1].moved().mean().item()
+
     def evaluate(self, theta: Tensor) -> Evaluated:
         """F and KL at another θ [P]: adapts again on the same samples."""
         acted = [visit.acted for visit in self.visits]
@@ -85,8 +115,8 @@ class MetaFunction:
         with torch.no_grad():
             visits = self._visits(path.visited(), acted)
             losses = self.objective.outer_loss(visits)
-            divergences = masked_mean(acted[-1].kl(visits[-1].distribution), visits[-1].experience.mask)
-        return Evaluated(losses.mean().item(), divergences.mean().item())
+            divergences = visits[-1].moved()
+        return Evaluated(losses, divergences.mean().item())
 
     def curvature(self, order: str) -> Callable[[Tensor], Tensor]:
         """v ↦ ∇²KL v at θ_old, as Jᵀ F J v averaged over tasks (`first`: J without the Hessians of the inner loss).

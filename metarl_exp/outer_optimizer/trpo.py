@@ -7,7 +7,8 @@ from torch import Tensor
 
 from metarl_exp.adaptation import ORDERS
 from metarl_exp.maths.conjugate_gradient import conjugate_gradient
-from metarl_exp.objective import MetaFunction
+from metarl_exp.objective import Evaluated, MetaFunction
+from metarl_exp.outer_optimizer.report import report
 from metarl_exp.validation import require_choice, require_integer, require_number
 
 
@@ -20,7 +21,7 @@ class TRPO:
     adaptation's, `first` or `second`.
     """
 
-    uses_curvature = True
+    uses_curvature, repeats = True, False
 
     def __init__(
         self,
@@ -51,37 +52,29 @@ class TRPO:
         solution = conjugate_gradient(
             lambda v: curvature(v) + self.cg_damping * v, gradient, self.cg_iterations, self.cg_tolerance
         )
-        report = {
-            "outer/gradient_norm": gradient.norm().item(),
-            "outer/loss_before": function.loss,
+        theta, after, searched = self._line_search(function, solution.x, solution.curvature)
+        return theta, {
+            **report(function, gradient, after),
             "cg/products": float(solution.products),
             "cg/residual": solution.residual,
             "cg/nonpositive_curvature": float(solution.nonpositive),
+            **searched,
         }
-        theta, searched = self._line_search(function, solution.x, solution.curvature, function.loss)
-        return theta, report | searched
 
     def _line_search(
-        self, function: MetaFunction, direction: Tensor, curvature: float, loss_before: float
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The first of the shrinking steps against `direction` that lowers F inside the trust region."""
+        self, function: MetaFunction, direction: Tensor, curvature: float
+    ) -> tuple[Tensor, Evaluated, dict[str, float]]:
+        """The first of the shrinking steps against `direction` that lowers F inside the trust region, or none."""
         longest = math.sqrt(2 * self.max_kl / curvature) if curvature > 0 else 0.0
         for backtracks in range(self.max_backtracks if longest else 0):
             length = longest * self.backtrack_ratio**backtracks
             theta = function.theta - length * direction
             after = function.evaluate(theta)
-            if after.loss < loss_before and after.kl <= self.max_kl:
-                return theta, self._searched(True, backtracks, after.loss, after.kl)
-        return function.theta, self._searched(False, self.max_backtracks if longest else 0, loss_before, 0.0)
-
-    @staticmethod
-    def _searched(accepted: bool, backtracks: int, loss: float, kl: float) -> dict[str, float]:
-        return {
-            "line_search/accepted": float(accepted),
-            "line_search/backtracks": float(backtracks),
-            "outer/loss_after": loss,
-            "outer/kl": kl,
-        }
+            if after.loss < function.loss and after.kl <= self.max_kl:
+                return theta, after, {"line_search/accepted": 1.0, "line_search/backtracks": float(backtracks)}
+        backtracks = float(self.max_backtracks if longest else 0)
+        stayed = Evaluated(function.losses.detach(), 0.0)
+        return function.theta, stayed, {"line_search/accepted": 0.0, "line_search/backtracks": backtracks}
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: every step starts afresh."""

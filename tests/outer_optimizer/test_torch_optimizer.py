@@ -23,13 +23,14 @@ class Cubic:
     """F(θ) = Σ θ³ / 3, whose gradient θ² changes on the way."""
 
     def __init__(self, theta):
-        self.theta, self.loss = theta, self.evaluate(theta).loss
+        self.theta, self.losses = theta, self.evaluate(theta).losses
+        self.loss = self.losses.mean().item()
 
     def gradient(self):
         return self.theta**2
 
     def evaluate(self, theta):
-        return Evaluated((theta**3 / 3).sum().item(), 0.25)
+        return Evaluated((theta**3 / 3).sum().view(1), 0.25)
 
 
 START = torch.linspace(-1, 2, 7, dtype=torch.float64)

@@ -38,6 +38,7 @@ class Quadratic:
 
     def __init__(self, stretch=1 - 1e-9, slope=1.0, gradient=None):
         self.theta, self.loss = double(6), 3.0
+        self.losses = torch.tensor([3.0], dtype=torch.float64)
         self.g = double(6, seed=1) if gradient is None else gradient
         root = double(6, 6, seed=2)
         self.a = root @ root.T + torch.eye(6, dtype=torch.float64)
@@ -54,7 +55,7 @@ class Quadratic:
         self.evaluations += 1
         moved = theta - self.theta
         return Evaluated(
-            self.loss + self.slope * (self.g @ moved).item(), self.stretch * 0.5 * (moved @ self.a @ moved).item()
+            self.losses + self.slope * (self.g @ moved), self.stretch * 0.5 * (moved @ self.a @ moved).item()
         )
 
     def natural_step(self, max_kl, damping=0.0):
