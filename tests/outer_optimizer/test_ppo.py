@@ -48,16 +48,16 @@ def test_groups_are_of_all_tasks_once_an_epoch_and_begin_elsewhere_in_the_next(p
     for group in ([0, 1], [2]):
         expected = expected - 0.05 * function.at(expected, torch.tensor(group)).gradient()
     close(ppo(minibatches=2).step(function)[0], expected, 1e-13)
-    with pytest.raises(ValueError, match=r"outer_optimizer.minibatches .*=4"):
+    with pytest.raises(ValueError, match="outer_optimizer.minibatches=4: a meta-batch has 3"):
         ppo(minibatches=4).step(function)
 
 
 def test_it_ends_early_where_the_policies_have_gone_too_far(problem):
-    function = promp(problem)
-    far = [ppo(epochs=n).step(function)[1]["outer/kl"] for n in (1, 2)]
-    theta, report = ppo(epochs=9, max_kl=sum(far) / 2).step(function)
+    function = promp(problem, lr=0.03)
+    far = [ppo(lr=0.01, epochs=n).step(function)[1]["outer/kl"] for n in (1, 2)]
+    theta, report = ppo(lr=0.01, epochs=9, max_kl=sum(far) / 2).step(function)
     assert report["ppo/steps"] == 2
-    assert torch.equal(theta, ppo(epochs=2).step(function)[0])
+    assert torch.equal(theta, ppo(lr=0.01, epochs=2).step(function)[0])
 
 
 def test_many_steps_on_a_loss_without_a_clip_are_refused(problem):

@@ -74,6 +74,7 @@ def test_the_report_says_what_happened():
         "outer/loss_before": Cubic(START).loss,
         "outer/loss_after": Cubic(theta).loss,
         "outer/kl": 0.25,
+        "outer/tasks_made_worse": 0.0,
     }
 
 
