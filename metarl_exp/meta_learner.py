@@ -28,6 +28,7 @@ from metarl_exp.maths.parameters import Parameters, unflatten
 from metarl_exp.objective import MAML, MetaBatch, MetaFunction, MetaObjective
 from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.sampler import Sampler, mean_returns, success_rates
+from metarl_exp.statistics import t_interval
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import TaskDistribution
 from metarl_exp.types import Iteration, Policy
@@ -156,7 +157,7 @@ class MetaLearner:
         metrics = {
             **{f"return/step_{k}": value for k, value in enumerate(batch.returns.mean(0).tolist())},
             **{f"success/step_{k}": value for k, value in enumerate(success)},
-            "return/gain": (batch.returns[:, -1] - batch.returns[:, 0]).mean().item(),
+            **gained(batch.returns[:, -1] - batch.returns[:, 0]),
             "return/tasks_made_worse": (batch.returns[:, -1] < batch.returns[:, 0]).double().mean().item(),
             **report,
             **function.interference(),
@@ -193,3 +194,11 @@ class MetaLearner:
         require_integer("episodes", episodes, low=1)
         steps = self.adaptation.inner_steps if steps is None else steps
         return adapt_to(env, self.theta, self.adaptation, self.advantage, episodes, steps, step_scale, seed)
+
+
+def gained(gains: Tensor) -> dict[str, float]:
+    """Metrics of what adaptation was worth to each task, [N]: the mean with its 95 % t-interval, and the extremes."""
+    found = t_interval(gains.double().numpy())
+    ends = {"return/gain_low": found.low, "return/gain_high": found.high} if found.n > 1 else {}
+    extremes = {"return/gain_worst": gains.min().item(), "return/gain_best": gains.max().item()}
+    return {"return/gain": gains.mean().item(), **ends, **extremes}

@@ -87,8 +87,21 @@ def table(evaluation: dict[str, Any]) -> Table:
         shown.add_column(column, justify="right", no_wrap=True)
     for row in rows(evaluation):
         shown.add_row(*row)
-    shown.caption = OVER
+    shown.caption = ". ".join([OVER, *doubt(evaluation)])
     return shown
+
+
+def doubt(evaluation: dict[str, Any]) -> list[str]:
+    """One sentence if adaptation is not shown to help the best θ: the interval of its gain after all steps has 0."""
+    best = evaluation["theta"].get("best")
+    if best is None or best["n"] < 2 or evaluation["protocol"]["steps"] == 0:
+        return []
+    returns = np.array(best["returns"])
+    gain = t_interval(returns[:, -1] - returns[:, 0])
+    if gain.low > 0:
+        return []
+    found = "makes returns worse" if gain.high < 0 else "is not shown to help"
+    return [f"Adaptation {found}: gain after all steps {gain.mean:.2f}, between {gain.low:.2f} and {gain.high:.2f}"]
 
 
 def steps_in_words(k: int) -> str:
@@ -139,5 +152,5 @@ def cells(entry: dict[str, Any]) -> list[str]:
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The same table in Markdown, with what its intervals are over."""
-    caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}."
-    return f"{pipes(header(evaluation), rows(evaluation))}\n\n{caption}"
+    caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}"
+    return f"{pipes(header(evaluation), rows(evaluation))}\n\n{'. '.join([caption, *doubt(evaluation)])}."

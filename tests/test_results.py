@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 import torch
 from rich.console import Console
 
@@ -61,3 +62,23 @@ def test_gains_are_paired():
     lines = results.markdown({**CONTENT, "theta": {"initial": entry, "best": entry}}).splitlines()
     assert lines[4] == "| best: gain over 0 steps, task by task | 0.00 ± 0.00 | 2.00 ± 0.00 |"
     assert sum("gain" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("gains", "says"),
+    [([2.0, 2.5, 3.0], None), ([2.0, -2.5, 3.0], "is not shown to help"), ([-2.0, -2.5, -3.0], "makes returns worse")],
+)
+def test_an_adaptation_that_is_not_shown_to_help_is_said_to_be_one(gains, says):
+    """Trap 14: by the interval of the gains, task by task; half of it is 4.303 σ / √3."""
+    entry = results.summarise(torch.tensor([[0.0, gain] for gain in gains]), 7)
+    content = {**CONTENT, "theta": {"best": entry}}
+    caption = results.markdown(content).splitlines()[-1]
+    assert ("Adaptation" in caption) == (says is not None)
+    if says:
+        assert f"Adaptation {says}: gain after all steps {sum(gains) / 3:.2f}" in caption
+        assert says in str(results.table(content).caption)
+
+
+def test_one_task_or_no_step_gives_no_doubt():
+    assert results.doubt({**CONTENT, "theta": {"best": results.summarise(torch.tensor([[0.0, -1.0]]), 0)}}) == []
+    assert results.doubt({**CONTENT, "protocol": {"steps": 0}}) == []

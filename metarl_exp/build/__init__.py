@@ -42,13 +42,20 @@ NOT_IN_FINGERPRINT = (
     "hydra",
 )  # fmt: skip
 
-# Keys that were added after runs had been stored, with the value at which they change nothing: a key at its neutral
-# value is left out of the fingerprint, so that it equals that of a run which never had it.
-NEUTRAL: dict[str, Any] = {
-    "oracle": False, "evaluation.multiples": [1.0], "objective.step_weights": None,
-    "objective.clip": None, "combiner._target_": "metarl_exp.combiner.Mean", "outer_optimizer.scheduler": None,
+# Keys that were added after runs had been stored, with the value at which they change nothing.
+ADDED: dict[str, Any] = {
+    "oracle": False,
+    "evaluation.multiples": [1.0],
+    "combiner._target_": "metarl_exp.combiner.Mean",
+}
+# A key at its neutral value is left out of the fingerprint, so that it equals that of a run which never had it. Beside
+# those above, these are settings that parts do without.
+NEUTRAL: dict[str, Any] = ADDED | {
+    "objective.step_weights": None,
+    "objective.clip": None,
+    "outer_optimizer.scheduler": None,
     "outer_optimizer.max_gradient_norm": None,
-}  # fmt: skip
+}
 
 
 class Parts(NamedTuple):
@@ -247,7 +254,7 @@ def load_config(run: str | Path) -> DictConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
     config = OmegaConf.load(path)
-    for key, value in NEUTRAL.items():
+    for key, value in ADDED.items():
         if OmegaConf.select(config, key) is None:  # stored before there was this key
             OmegaConf.update(config, key, value, force_add=True)
     return config  # type: ignore[return-value]
