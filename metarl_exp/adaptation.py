@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from metarl_exp.fast_weights import All
+from metarl_exp.fast_weights import FastWeights
 from metarl_exp.inner_optimizer import InnerOptimizer, InnerRule
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, stack, zip_names
@@ -36,7 +36,7 @@ class Adaptation:
         order: str,
         policy: Policy,
         inner_optimizer: InnerOptimizer,
-        fast_weights: All,
+        fast_weights: FastWeights,
         inner_loss: InnerLoss,
     ) -> None:
         require_integer("adaptation.inner_steps", inner_steps, low=0)
@@ -44,9 +44,21 @@ class Adaptation:
         self.inner_steps, self.order = inner_steps, order
         self.policy, self.inner_optimizer, self.inner_loss = policy, inner_optimizer, inner_loss
         self.fast_weights = fast_weights
+        parameters = dict(policy.named_parameters())
+        self.fast = fast_weights.select(parameters)  # the names of what adapts
+        self.step_sizes = inner_optimizer.step_sizes({n: parameters[n] for n in self.fast}, inner_steps)
+
+    def meta_parameters(self) -> Parameters:
+        """θ where it is kept: the policy's parameters, then the inner step sizes if they are learned."""
+        return {**dict(self.policy.named_parameters()), **self.step_sizes}
+
+    def split(self, theta: Parameters) -> tuple[Parameters, Parameters]:
+        """θ as what the policy takes, and inner step sizes."""
+        policy = {name: p for name, p in theta.items() if name not in self.step_sizes}
+        return policy, {name: theta[name] for name in self.step_sizes}
 
     def start(self, theta: Parameters, num_tasks: int, order: str) -> AdaptationPath:
-        """φ_0 = θ for N tasks, to be stepped as experience comes in."""
+        """φ_0 = θ for N tasks, to be stepped as experience comes in; context parameters are zero there."""
         return AdaptationPath(self, stack(theta, num_tasks), order)
 
 
@@ -54,7 +66,7 @@ class InnerStep(NamedTuple):
     """One step as it was made; in second order the gradients keep their graph back to the parameters."""
 
     parameters: Parameters  # φ_k [N, ...]
-    gradients: Parameters  # g_k [N, ...]
+    gradients: Parameters  # g_k [N, ...], in first order of what adapts alone
     acted: Distribution  # that sampled the experience, on its observations; without history
     scale: float  # multiple of the inner step size
 
@@ -65,11 +77,17 @@ class AdaptationPath:
     def __init__(self, adaptation: Adaptation, theta: Parameters, order: str) -> None:
         require_choice("order", order, ORDERS)
         self.adaptation, self.second_order = adaptation, order == "second"
-        self.theta = {name: p.requires_grad_() for name, p in theta.items()}  # [N, ...]: one leaf for each task
-        self.parameters = self.theta
-        self.fast = adaptation.fast_weights.select(theta)
-        self.rule = adaptation.inner_optimizer.start(self.fast)
+        # [N, ...]: one leaf for each task
+        self.theta = {name: p.requires_grad_() for name, p in self._without_context(theta).items()}
+        self.parameters, step_sizes = adaptation.split(self.theta)
+        self.fast = adaptation.fast
+        self.rule = adaptation.inner_optimizer.start(self.fast, step_sizes)
         self.steps: list[InnerStep] = []
+
+    def _without_context(self, parameters: Parameters) -> Parameters:
+        """The same with zeros for context parameters: φ_0 of θ, and, both ways, the derivative of that."""
+        context = self.adaptation.policy.context_names
+        return {n: torch.zeros_like(p) if n in context else p for n, p in parameters.items()}
 
     def step(self, experience: Experience, scale: float = 1.0, acted: Distribution | None = None) -> None:
         """φ_{k+1} from experience sampled with φ_k; `scale` multiplies the inner step size.
@@ -83,11 +101,13 @@ class AdaptationPath:
             acted = constant(distribution) if acted is None else acted
             losses = adaptation.inner_loss(distribution, acted, experience)
             require_finite("inner loss (index: task)", losses, experience)
-            # Summed over tasks: the parameters are stacked, so each task's gradient is its own.
+            # In first order nothing asks for the gradients of what does not adapt; in second, H_k φ̇_k does. Summed
+            # over tasks: the parameters are stacked, so each task's gradient is its own.
+            wanted = self.parameters if self.second_order else {n: self.parameters[n] for n in self.fast}
             found = torch.autograd.grad(
-                losses.sum(), list(self.parameters.values()), create_graph=self.second_order, materialize_grads=True
+                losses.sum(), list(wanted.values()), create_graph=self.second_order, materialize_grads=True
             )
-        gradients = zip_names(self.parameters, found)
+        gradients = zip_names(wanted, found)
         for name, gradient in gradients.items():
             require_finite(f"inner gradient of {name} (indices: task, …)", gradient, experience)
         self.steps.append(InnerStep(self.parameters, gradients, acted, scale))
@@ -114,7 +134,7 @@ class AdaptationPath:
         found = torch.autograd.grad(
             outputs, list(self.theta.values()), given, retain_graph=True, materialize_grads=True
         )
-        return zip_names(self.theta, found)
+        return self._without_context(zip_names(self.theta, found))
 
     def push(self, tangent: Parameters) -> Parameters:
         """J v for every task: {name: [N, ...]} → {name: [N, ...]}.
@@ -122,9 +142,11 @@ class AdaptationPath:
         Forward mode: the tangent goes through the update rule as a dual number, and a step's gradient gets the
         tangent H_k φ̇_k, a Hessian-vector product on that step's own graph (in first order, none).
         """
-        rule = self.adaptation.inner_optimizer.start(self.fast)
         with forward_ad.dual_level(), torch.enable_grad():
-            duals = {n: forward_ad.make_dual(p.detach().requires_grad_(), tangent[n]) for n, p in self.theta.items()}
+            start = self._without_context(tangent)
+            duals = {n: forward_ad.make_dual(p.detach().requires_grad_(), start[n]) for n, p in self.theta.items()}
+            duals, step_sizes = self.adaptation.split(duals)
+            rule = self.adaptation.inner_optimizer.start(self.fast, step_sizes)
             for step in self.steps:
                 gradients = {n: g.detach() for n, g in step.gradients.items()}
                 if self.second_order:

@@ -34,4 +34,4 @@ class PCGrad:
 
 def per_task(gradients: Parameters) -> torch.Tensor:
     """{name: [N, ...]} → [N, P]."""
-    return torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
+    return torch.cat([g.reshape(len(g), -1) for g in gradients.values()], dim=1)

@@ -53,6 +53,8 @@ class DifferentiableAdam(higher.optim.DifferentiableOptimizer):
 
 
 higher.register_optim(Adam, DifferentiableAdam)  # type: ignore[arg-type]  # annotated as an instance
+GRANULARITIES = ("entry", "tensor", "step")
+PREFIX = "inner_lr."  # of a step size's name in θ, before that of its parameter
 SUPPORTED: dict[str, type[torch.optim.Optimizer]] = {"SGD": torch.optim.SGD, "Adam": Adam}
 
 
@@ -95,11 +97,42 @@ class InnerOptimizer:
             SETTINGS[optimizer][name](f"inner_optimizer.settings.{name}", value)
         self.lr = lr
         self.optimizer, self.settings = SUPPORTED[optimizer], dict(settings)
-        self.start(["check"])  # torch checks the settings' values
+        InnerRule(self, ["check"])  # torch checks the settings' values
 
-    def start(self, names: Iterable[str]) -> InnerRule:
-        """The rule with fresh state, for one adaptation of all tasks."""
+    def step_sizes(self, fast: Parameters, inner_steps: int) -> Parameters:
+        """The meta-parameters that it adds to θ, as they start, for what adapts (`fast`): none, α is a number."""
+        return {}
+
+    def start(self, names: Iterable[str], step_sizes: Parameters | None = None) -> InnerRule:
+        """The rule with fresh state, for one adaptation of all tasks; `step_sizes` are those of θ, {name: [N, …]}."""
         return InnerRule(self, list(names))
+
+
+class LearnedStepSizes(InnerOptimizer):
+    """The same with step sizes that are meta-parameters, each `lr` at first: Meta-SGD.  [li2017metasgd, Sec. 3]
+
+    `granularity` is what has a step size of its own: every `entry` of what adapts, every `tensor`, or every tensor at
+    every `step` [antoniou2019maml, Sec. 4], where steps beyond those of training take the last. They may become
+    negative.
+    """
+
+    def __init__(self, optimizer: str, lr: float, settings: dict[str, Any], granularity: str) -> None:
+        super().__init__(optimizer, lr, settings)
+        require_choice("inner_optimizer.granularity", granularity, GRANULARITIES)
+        self.granularity = granularity
+
+    def step_sizes(self, fast: Parameters, inner_steps: int) -> Parameters:
+        """{inner_lr.name: α}, of the parameter's shape, [] or [K]."""
+        shape = {"entry": lambda p: p.shape, "tensor": lambda p: (), "step": lambda p: (max(inner_steps, 1),)}
+        return {
+            PREFIX + name: torch.full(shape[self.granularity](p), self.lr, dtype=p.dtype, device=p.device)
+            for name, p in fast.items()
+        }
+
+    def start(self, names: Iterable[str], step_sizes: Parameters | None = None) -> InnerRule:
+        """The rule with fresh state; it is differentiated with respect to `step_sizes` too."""
+        names, given = list(names), step_sizes or {}
+        return LearnedRule(self, names, [given[PREFIX + name] for name in names], self.granularity)
 
 
 class InnerRule:
@@ -109,11 +142,19 @@ class InnerRule:
         # higher only asks the original parameters for how many there are and in which group.
         placeholders = [torch.empty(0, requires_grad=True) for _ in names]
         try:
-            original = owner.optimizer(placeholders, lr=owner.lr, **owner.settings)  # type: ignore[call-arg]
+            original = owner.optimizer(self._groups(placeholders), lr=owner.lr, **owner.settings)  # type: ignore
         except (ValueError, TypeError) as error:
             raise ValueError(f"inner_optimizer.settings={owner.settings}: {error}") from error
         self.rule = higher.get_diff_optim(original, placeholders, track_higher_grads=True)
         self.lr = owner.lr
+
+    def _groups(self, placeholders: list[Tensor]) -> list[Any]:
+        """Parameters that share a step size, as `torch.optim` takes them: all."""
+        return placeholders
+
+    def _step_sizes(self, parameters: Parameters) -> Sequence[float | Tensor]:
+        """α of each group, at the next step."""
+        return [self.lr]
 
     def step(self, parameters: Parameters, gradients: Parameters, scale: float = 1.0) -> Parameters:
         """φ_{k+1} from φ_k and the gradients of the inner loss, both {name: [N, …]}; α is multiplied by `scale`.
@@ -127,5 +168,26 @@ class InnerRule:
             aliases = [p.view_as(p) for p in parameters.values()]
             terms = [(g * p).sum() for g, p in zip(gradients.values(), aliases, strict=True)]
             loss = torch.stack(terms).sum()
-            updated = self.rule.step(loss, params=aliases, override={"lr": [self.lr * scale]})
+            rates = [scale * rate for rate in self._step_sizes(parameters)]
+            updated = self.rule.step(loss, params=aliases, override={"lr": rates})
         return zip_names(parameters, updated)
+
+
+class LearnedRule(InnerRule):
+    """The rule with step sizes that keep their derivatives: by `override`, since higher detaches an optimizer's own."""
+
+    def __init__(self, owner: InnerOptimizer, names: list[str], learned: list[Tensor], granularity: str) -> None:
+        super().__init__(owner, names)
+        self.learned, self.granularity, self.taken = learned, granularity, 0
+
+    def _groups(self, placeholders: list[Tensor]) -> list[Any]:
+        return [{"params": [p]} for p in placeholders]
+
+    def _step_sizes(self, parameters: Parameters) -> Sequence[float | Tensor]:
+        k, self.taken = self.taken, self.taken + 1
+        if self.granularity == "entry":
+            return self.learned
+        rates = self.learned
+        if self.granularity == "step":
+            rates = [rate[:, min(k, rate.shape[1] - 1)] for rate in rates]
+        return [rate.view(-1, *[1] * (p.dim() - 1)) for rate, p in zip(rates, parameters.values(), strict=True)]

@@ -109,12 +109,12 @@ class MetaLearner:
     @property
     def theta(self) -> Parameters:
         """The meta-parameters as they are now, as a value of its own."""
-        return {name: p.detach().clone() for name, p in self.policy.named_parameters()}
+        return {name: p.detach().clone() for name, p in self.adaptation.meta_parameters().items()}
 
     @theta.setter
     def theta(self, parameters: Parameters) -> None:
         with torch.no_grad():
-            for name, p in self.policy.named_parameters():
+            for name, p in self.adaptation.meta_parameters().items():
                 p.copy_(parameters[name])
 
     def train(self, epochs: int) -> list[Iteration]:

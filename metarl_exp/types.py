@@ -99,11 +99,17 @@ class Policy(Protocol):
     """An `nn.Module` whose parameters are θ; acting and learning pass parameters as a value.
 
     `distribution` is the class that calling the policy gives, `spec` the one of the tasks it was made for.
+    `head_names` are the parameters of the output layer, and log-std; `context_names` those that are zero at the start
+    of every adaptation and not learned.
     """
 
     spec: Spec
     distribution: type[Distribution]
 
+    @property
+    def head_names(self) -> frozenset[str]: ...
+    @property
+    def context_names(self) -> frozenset[str]: ...
     def parameters(self) -> Iterator[Parameter]: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
     def __call__(self, parameters: Parameters, observations: Tensor) -> Distribution: ...

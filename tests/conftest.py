@@ -4,6 +4,7 @@ The oracle has no code in common with the package: one task at a time, valid ste
 `torch.distributions` and the update rules as their papers print them.
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,10 @@ from metarl_exp import train
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.combiner import Mean
 from metarl_exp.fast_weights import All
-from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.inner_optimizer import InnerOptimizer, LearnedStepSizes
 from metarl_exp.maths.parameters import Parameters, detach, flatten, unflatten
 from metarl_exp.objective import MAML, MetaBatch, MetaFunction
-from metarl_exp.policy import CategoricalMLP, GaussianMLP
+from metarl_exp.policy import CategoricalContextMLP, CategoricalMLP, GaussianContextMLP, GaussianMLP
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.types import Experience, Spec
 
@@ -56,13 +57,25 @@ class Problem(NamedTuple):
 class Oracle:
     """Losses, adaptation and KL of one task after the other, as differentiable functions of a flat θ [P]."""
 
-    def __init__(self, theta: Parameters, batch: MetaBatch, activation, optimizer: str, lr: float, settings: dict):
+    def __init__(
+        self,
+        theta: Parameters,
+        batch: MetaBatch,
+        activation,
+        optimizer: str,
+        lr: float,
+        settings: dict,
+        fast: set[str],
+        granularity: str | None,
+    ):
         self.theta, self.like, self.batch, self.activation = flatten(theta), theta, batch, activation
         self.optimizer, self.lr, self.settings = optimizer, lr, settings
-        self.num_tasks = len(batch.tasks)
+        self.num_tasks, self.fast, self.granularity = len(batch.tasks), fast, granularity
 
     def distribution(self, parameters: Parameters, x: Tensor) -> td.Distribution:
         """The policy at observations [steps, S]."""
+        if "context" in parameters:
+            x = torch.cat([x, parameters["context"].repeat(len(x), 1)], dim=1)
         depth = sum(name.endswith("weight") for name in parameters)
         for i in range(depth):
             x = x @ parameters[f"layers.{i}.weight"].T + parameters[f"layers.{i}.bias"]
@@ -82,15 +95,27 @@ class Oracle:
 
     def adapt(self, theta: Tensor, task: int) -> Parameters:
         """φ_K of one task, with all its derivatives."""
-        parameters, state = unflatten(theta, self.like), dict.fromkeys(self.like, (0.0, 0.0))
+        given, state = unflatten(theta, self.like), dict.fromkeys(self.like, (0.0, 0.0))
+        parameters = {name: p for name, p in given.items() if not name.startswith("inner_lr.")}
+        if "context" in parameters:
+            parameters["context"] = torch.zeros_like(parameters["context"], requires_grad=True)
         for k in range(len(self.batch.experiences) - 1):
             loss = self.inner_loss(parameters, task, k)
             gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
             parameters = {
-                name: p - self.lr * self.direction(state, name, k + 1, g)
+                name: p - self.step_size(given, name, k) * self.direction(state, name, k + 1, g)
+                if name in self.fast
+                else p
                 for (name, p), g in zip(parameters.items(), gradients, strict=True)
             }
         return parameters
+
+    def step_size(self, theta: Parameters, name: str, k: int) -> float | Tensor:
+        """α of one tensor at the k-th step: of its shape, one number, or one for each step."""
+        if self.granularity is None:
+            return self.lr
+        learned = theta[f"inner_lr.{name}"]
+        return learned[min(k, len(learned) - 1)] if self.granularity == "step" else learned
 
     def direction(self, state: dict, name: str, t: int, g: Tensor) -> Tensor:
         """What the t-th step of the rule goes along, for one tensor."""
@@ -103,13 +128,14 @@ class Oracle:
 
     def outer_loss(self, theta: Tensor) -> Tensor:
         """F(θ)."""
-        losses = []
-        for task in range(self.num_tasks):
-            observations, actions, advantages = self.steps(task, -1)
-            new = self.distribution(self.adapt(theta, task), observations).log_prob(actions)
-            old = self.distribution(self.adapted(task), observations).log_prob(actions)
-            losses.append(-(torch.exp(new - old) * advantages).mean())
-        return torch.stack(losses).mean()
+        tasks = range(self.num_tasks)
+        return torch.stack([self.loss_after(self.adapt(theta, t), self.adapted(t), t) for t in tasks]).mean()
+
+    def loss_after(self, parameters: Parameters, acted: Parameters, task: int) -> Tensor:
+        """−mean π/π_old Â of one task on its last batch, which the parameters `acted` sampled."""
+        observations, actions, advantages = self.steps(task, -1)
+        new, old = (self.distribution(p, observations).log_prob(actions) for p in (parameters, acted))
+        return -(torch.exp(new - old) * advantages).mean()
 
     def kl(self, theta: Tensor) -> Tensor:
         """Mean over tasks of the mean over steps of KL(π_φ_K(θ_old) ‖ π_φ_K(θ))."""
@@ -138,7 +164,7 @@ class Oracle:
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def make_problem(
@@ -152,20 +178,24 @@ def make_problem(
     hidden: tuple[int, ...] = (5, 4),
     dead: bool = False,
     repeat: int = 1,
-    fast_weights=None,
+    fast_weights=All,
+    context: int = 0,
+    granularity: str | None = None,
     settings: dict | None = None,
     objective=None,
 ) -> Problem:
     """K + 1 random batches of three tasks with episodes of unequal length; S = 3, A = 2.
 
-    `dead` switches one ReLU unit off for every input; `repeat` repeats the trajectories, for larger batches.
+    `dead` switches one ReLU unit off for every input; `repeat` repeats the trajectories, for larger batches;
+    `fast_weights` is a class of them; `context` the number of context parameters; with a `granularity`, step sizes are
+    learned, and differ.
     """
     generator, paid = torch.Generator().manual_seed(7), torch.Generator().manual_seed(8)
     spec = Spec(observation_size=3, action_size=2, discrete=discrete, horizon=4)
-    if discrete:
-        policy = CategoricalMLP(hidden, activation, spec, generator, torch.float64)
-    else:
-        policy = GaussianMLP(hidden, activation, 1.0, 1e-6, 1e3, spec, generator, torch.float64)
+    plain, contextual = (CategoricalMLP, CategoricalContextMLP) if discrete else (GaussianMLP, GaussianContextMLP)
+    deviations, sizes = [] if discrete else [1.0, 1e-6, 1e3], [context] if context else []
+    make = contextual if context else plain
+    policy = make(hidden, activation, *deviations, *sizes, spec, generator, torch.float64)
     theta = {name: p.detach() + 0.2 * normal(generator, *p.shape) for name, p in policy.named_parameters()}
     if dead:
         theta["layers.0.bias"][2] = -100.0
@@ -184,8 +214,12 @@ def make_problem(
     name, chosen = OPTIMIZERS[optimizer]
     settings = chosen if settings is None else settings
     objective = MAML() if objective is None else objective
-    rule = InnerOptimizer(name, lr, settings)
-    adaptation = Adaptation(inner_steps, order, policy, rule, fast_weights or All(), objective.inner_loss)
+    learned = [] if granularity is None else [granularity]
+    rule = (LearnedStepSizes if learned else InnerOptimizer)(name, lr, settings, *learned)
+    fast = fast_weights(policy) if "policy" in inspect.signature(fast_weights).parameters else fast_weights()
+    adaptation = Adaptation(inner_steps, order, policy, rule, fast, objective.inner_loss)
+    spread = torch.Generator().manual_seed(9)
+    theta |= {name: x * (1 + 0.3 * normal(spread, *x.shape)) for name, x in adaptation.step_sizes.items()}
     experiences = [experience() for _ in range(inner_steps + 1)]
     path = adaptation.start(theta, num_tasks, order)
     for k, e in enumerate(experiences):
@@ -193,7 +227,16 @@ def make_problem(
         if k < inner_steps:
             path.step(experiences[k])
     batch = MetaBatch(torch.zeros(num_tasks, 1), tuple(experiences), torch.zeros(num_tasks, inner_steps + 1), path)
-    oracle = Oracle(theta, batch, {"tanh": torch.tanh, "relu": torch.relu}[activation], name, lr, settings)
+    oracle = Oracle(
+        theta,
+        batch,
+        {"tanh": torch.tanh, "relu": torch.relu}[activation],
+        name,
+        lr,
+        settings,
+        set(path.fast),
+        granularity,
+    )
     return Problem(adaptation, theta, batch, MetaFunction(objective, batch, theta, adaptation, Mean()), oracle)
 
 

@@ -82,14 +82,20 @@ def test_k_steps_on_a_quadratic_by_hand(problem):
 
         _make = classmethod(lambda cls, values: cls(values))
 
-    def own_parameters(parameters, observations):
-        return Own(parameters.values())
+    class OwnParameters:
+        context_names = frozenset()
+
+        def named_parameters(self):
+            return p.theta.items()
+
+        def __call__(self, parameters, observations):
+            return Own(parameters.values())
 
     def quadratic(own, acted, experience):
         return 0.5 * sum(x.square().flatten(1).sum(1) for x in own)
 
     rule, everything = p.adaptation.inner_optimizer, p.adaptation.fast_weights
-    adaptation = Adaptation(3, "second", own_parameters, rule, everything, quadratic)
+    adaptation = Adaptation(3, "second", OwnParameters(), rule, everything, quadratic)
     path = adaptation.start(p.theta, 2, "second")
     for scale in (1.0, 0.5, 0.5):
         path.step(p.batch.experiences[0], scale)
@@ -188,7 +194,7 @@ class OnlyTheHead:
 
 
 def test_what_is_not_selected_stays(problem, moved, close, optimizer, generator):
-    p = problem(optimizer, 2, fast_weights=OnlyTheHead())
+    p = problem(optimizer, 2, fast_weights=OnlyTheHead)
     for name, x in p.batch.path.parameters.items():
         assert torch.equal(x, stack(p.theta, 3)[name]) != name.startswith("layers.2")
     v = torch.randn(len(p.function.theta), generator=generator, dtype=torch.float64)

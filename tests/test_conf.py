@@ -18,20 +18,25 @@ OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
 COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
 DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
-GOES_WITH = {  # what an option needs beside it
-    "objective/reptile": ["adaptation.order=first", "outer_optimizer=adam"],
-    "objective/joint": ["adaptation=none"],
-    "outer_optimizer/ppo": ["objective=promp"],
+# Beside an option, so that it builds.
+NEEDS = {
+    ("objective", "reptile"): {"adaptation.order": "first", "outer_optimizer": "adam"},
+    ("objective", "joint"): {"adaptation": "none"},
+    ("outer_optimizer", "ppo"): {"objective": "promp"},
+    ("fast_weights", "context"): {"policy": "gaussian_mlp_context"},
+    ("policy", "gaussian_conv"): {"policy.image": "[1,1,2]", "policy.kernel_size": "1"},
+    ("policy", "categorical_conv"): {"policy.image": "[1,2,2]", "policy.kernel_size": "1"},
 }
 WIRED = {
     "policy": {"spec", "generator", "dtype"},
+    "fast_weights": {"policy"},
     "adaptation": {"policy", "inner_optimizer", "fast_weights", "inner_loss"},
 }
 
 
 def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
-    assert len(COMPONENTS) == 57
+    assert len(COMPONENTS) == 67
     assert "finn2017/navigation_2d" in EXPERIMENTS
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert {group for group, _ in COMPONENTS} == groups - {"experiment", "hydra"}
@@ -54,10 +59,10 @@ def test_an_option_builds(group, option):
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'metarl_exp\[metaworld\]'"):
             build.build(build.compose([f"tasks={option}"]))
         return
-    if option == DISCRETE["policy"] or (group == "tasks" and discrete(option)):
+    chosen |= NEEDS.get((group, option), {})
+    if option.startswith("categorical") or (group == "tasks" and discrete(option)):
         chosen = DISCRETE | chosen
-    beside = GOES_WITH.get(f"{group}/{option}", [])
-    build.build(build.compose([*(f"{g}={o}" for g, o in chosen.items()), *beside]))
+    build.build(build.compose([f"{g}={o}" for g, o in chosen.items()]))
 
 
 def discrete(option: str) -> bool:

@@ -163,7 +163,7 @@ class OnlyTheHead:
 
 
 def test_parameters_that_do_not_adapt_still_meta_learn(problem, differences, close, optimizer):
-    function = problem(optimizer, 2, fast_weights=OnlyTheHead()).function
+    function = problem(optimizer, 2, fast_weights=OnlyTheHead).function
     close(function.gradient(), differences(value(function), function.theta), 2e-9)
 
 

@@ -152,7 +152,7 @@ def build(config: DictConfig) -> Parts:
         config.adaptation,
         policy=policy.to(device_named(config.device)),
         inner_optimizer=component("inner_optimizer", config.inner_optimizer),
-        fast_weights=component("fast_weights", config.fast_weights),
+        fast_weights=component("fast_weights", config.fast_weights, policy=policy),
         inner_loss=objective.inner_loss,
     )
     learner = MetaLearner.from_parts(

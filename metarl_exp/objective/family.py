@@ -208,11 +208,13 @@ class Reptile(MAML):
         return torch.stack(terms).sum(0)
 
     def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
-        """ValueError for no inner steps, second order, and an optimizer that measures curvature."""
+        """ValueError for no inner steps, second order, learned step sizes, and an optimizer that measures curvature."""
         _require("reptile", "adaptation.inner_steps", adaptation.inner_steps, adaptation.inner_steps > 0,
                  "θ − φ_K is 0 without a step")  # fmt: skip
         _require("reptile", "adaptation.order", adaptation.order, adaptation.order == "first",
                  "it takes no derivative of the adaptation: say first")  # fmt: skip
+        _require("reptile", "inner_optimizer", type(adaptation.inner_optimizer).__name__, not adaptation.step_sizes,
+                 "it takes no derivative of the adaptation: take fixed step sizes")  # fmt: skip
         _require("reptile", "outer_optimizer", type(outer_optimizer).__name__, not outer_optimizer.uses_curvature,
                  "a trust region of policies bounds no step towards φ_K: take sgd or adam")  # fmt: skip
         _require("reptile", "outer_optimizer", type(outer_optimizer).__name__, not outer_optimizer.repeats,

@@ -1,5 +1,14 @@
 """Policy architectures: modules that take their parameters as a value."""
 
+from metarl_exp.policy.context import CategoricalContextMLP, GaussianContextMLP
+from metarl_exp.policy.conv import CategoricalConv, GaussianConv
 from metarl_exp.policy.mlp import CategoricalMLP, GaussianMLP
 
-__all__ = ["CategoricalMLP", "GaussianMLP"]
+__all__ = [
+    "CategoricalContextMLP",
+    "CategoricalConv",
+    "CategoricalMLP",
+    "GaussianContextMLP",
+    "GaussianConv",
+    "GaussianMLP",
+]

@@ -33,7 +33,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Hidden layers and a linear output: Xavier-uniform weights, zero biases.  [finn2017maml, code]"""
+    """Hidden layers and a linear output, the head: Xavier-uniform weights, zero biases.  [finn2017maml, code]"""
+
+    context_names: frozenset[str] = frozenset()
 
     def __init__(
         self, sizes: Sequence[int], activation: str, generator: torch.Generator | None, dtype: torch.dtype
@@ -50,9 +52,19 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
 
+    @property
+    def head_names(self) -> frozenset[str]:
+        """The parameters of the last layer."""
+        last = len(self.layers) - 1
+        return frozenset({f"layers.{last}.weight", f"layers.{last}.bias"})
+
+    def inputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """What the first layer sees: [N, ..., S] → [N, ..., in]."""
+        return observations
+
     def outputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
         """The network alone: [N, ..., S] → [N, ..., out]."""
-        x = observations
+        x = self.inputs(parameters, observations)
         for i in range(len(self.layers)):
             x = linear(x, parameters[f"layers.{i}.weight"], parameters[f"layers.{i}.bias"])
             if i + 1 < len(self.layers):
@@ -82,8 +94,8 @@ class GaussianMLP(MLP):
     ) -> None:
         if spec.discrete:
             raise ValueError(
-                f"policy=gaussian_mlp needs continuous actions, these tasks have {spec.action_size} discrete ones: "
-                "use policy=categorical_mlp"
+                f"a Gaussian policy needs continuous actions, these tasks have {spec.action_size} discrete ones: "
+                "use policy=categorical_mlp or the like"
             )
         super().__init__([spec.observation_size, *hidden_sizes, spec.action_size], activation, generator, dtype)
         require_number("policy.min_std", min_std, above=0)
@@ -92,6 +104,11 @@ class GaussianMLP(MLP):
         self.spec = spec
         self.bounds = math.log(min_std), math.log(max_std)
         self.log_std = nn.Parameter(torch.full((spec.action_size,), math.log(init_std), dtype=dtype))
+
+    @property
+    def head_names(self) -> frozenset[str]:
+        """The parameters of the last layer, and log-std."""
+        return super().head_names | {"log_std"}
 
     def forward(self, parameters: Parameters, observations: Tensor) -> DiagonalGaussian:
         return self.acting(parameters)(observations)
@@ -122,7 +139,7 @@ class CategoricalMLP(MLP):
     ) -> None:
         if not spec.discrete:
             raise ValueError(
-                "policy=categorical_mlp needs discrete actions, these are continuous: use policy=gaussian_mlp"
+                "a categorical policy needs discrete actions, these are continuous: use policy=gaussian_mlp or the like"
             )
         super().__init__([spec.observation_size, *hidden_sizes, spec.action_size], activation, generator, dtype)
         self.spec = spec
