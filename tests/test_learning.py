@@ -20,9 +20,10 @@ def test_fifteen_iterations_of_navigation_make_adaptation_worth_twenty(order, se
 
 @pytest.mark.parametrize("outer", ["trpo", "adam"])
 def test_the_hidden_sign_of_cartpole_needs_adaptation(outer):
+    """Early on: later some θ read the sign from the state, and have less to adapt to; when depends on rounding."""
     choices = ["experiment=cartpole/hidden_sign", f"outer_optimizer={outer}", "policy.hidden_sizes=[32,32]"]
     parts = build.build(build.compose([*choices, *(["outer_optimizer.lr=3e-3"] if outer == "adam" else [])]))
-    parts.learner.train(25 if outer == "trpo" else 60)
+    parts.learner.train(10 if outer == "trpo" else 60)
     returns = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
     assert returns[1] > 2 * returns[0]
 
