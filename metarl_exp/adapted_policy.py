@@ -12,25 +12,34 @@ from metarl_exp.maths.parameters import Parameters, detach
 from metarl_exp.sampler import join_episodes, rollout
 from metarl_exp.streams import stream
 from metarl_exp.tasks import LiveEnv
-from metarl_exp.types import Policy
+from metarl_exp.types import Acting, Policy
 from metarl_exp.validation import require_integer
 
 
 class AdaptedPolicy:
-    """A policy adapted to one environment. `returns` [steps, episodes] are those seen before each gradient step."""
+    """A policy adapted to one environment. `returns` [steps, episodes] are those seen before each gradient step.
+
+    One with memory remembers from call to call of `act`: `reset()` begins an episode.
+    """
 
     def __init__(
         self, policy: Policy, parameters: Parameters, returns: Tensor, env: LiveEnv, generator: torch.Generator
     ) -> None:
         self.policy, self.parameters, self.returns = policy, parameters, returns
         self.env, self.generator = env, generator
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was observed."""
+        self.acting: Acting | None = None
 
     @torch.no_grad()
     def act(self, observation: Any, deterministic: bool = True) -> Any:
         """The action for one observation, in the form that `env.step` takes."""
         like = next(iter(self.parameters.values()))
         batch = self.env.in_policy_form(observation).to(like.device, like.dtype)
-        distribution = self.policy(self.parameters, batch)
+        self.acting = self.acting or self.policy.acting(self.parameters)
+        distribution = self.acting(batch)
         if deterministic:
             action = distribution.mode()
         else:

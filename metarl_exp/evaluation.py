@@ -1,7 +1,8 @@
 """The meta-test protocol: what a θ is worth on held-out tasks after 0 … K_test gradient steps.
 
 It reads θ and draws from generators of its own, made afresh for each evaluation, so that it disturbs nothing in
-training and two evaluations of one θ are equal. Three task sets are kept apart: the training stream, `validation`
+training and two evaluations of one θ are equal. A trial (`tasks/trials.py`) is measured after 0 … E − 1 of its episodes
+instead: no gradient step is taken. Three task sets are kept apart: the training stream, `validation`
 (which iterate is best) and `test` (tables only).
 """
 
@@ -16,8 +17,9 @@ from torch import Tensor
 from metarl_exp.adaptation import require_schedule, scale_at
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.sampler import mean_returns
+from metarl_exp.sampler import episodes_of, mean_returns
 from metarl_exp.streams import stream, streams
+from metarl_exp.tasks.base import Divisible
 from metarl_exp.types import BatchedEnv, Trajectories
 from metarl_exp.validation import require_choice, require_flag, require_integer
 
@@ -36,7 +38,7 @@ class Evaluation:
     `validation` (return after `steps` steps on validation tasks, looked at every `validate_every` iterations) or
     `training_return` (post-update return of the training batch, as published). The task sets have `test_tasks` and
     `validation_tasks` tasks; their seed is `task_seed`, whatever the seed of training, so that runs are compared on the
-    same tasks.
+    same tasks. On trials no gradient step is taken, whatever `steps` says; `trajectories` are trials a task.
     """
 
     steps: int
@@ -69,7 +71,10 @@ class Evaluation:
         return learner.task_distribution.sample(self.validation_tasks, generator)
 
     def __call__(self, learner: MetaLearner, theta: Parameters, which: str) -> Tensor:
-        """Returns [N, K_test + 1] of θ on a task set: undiscounted, mean over trajectories, after 0 … K_test steps."""
+        """Returns [N, K_test + 1] of θ on a task set: undiscounted, mean over trajectories, after 0 … K_test steps.
+
+        Of trials, [N, E]: of each of their episodes.
+        """
         return mean_returns(self.measure(learner, theta, which))
 
     def tuned(self, learner: MetaLearner, theta: Parameters) -> Evaluation:
@@ -90,7 +95,7 @@ class Evaluation:
         rows: Sequence[int] | None = None,
         watch: Callable[[int], Callable[[BatchedEnv], None] | None] = lambda k: None,
     ) -> list[Trajectories]:
-        """The trajectories behind `__call__`, one batch for each number of steps.
+        """The trajectories behind `__call__`, one batch for each number of steps, or each episode of the trials.
 
         `rows` takes only some tasks of the set; `watch(k)` gives what is shown the environments that the return after
         k steps is measured in, as in `rollout`.
@@ -99,11 +104,13 @@ class Evaluation:
         tasks = tasks if rows is None else tasks[list(rows)]
         sampler = learner.sampler.of(self.trajectories)
         path = learner.adaptation.start(theta, len(tasks), "first")
+        steps = 0 if isinstance(learner.task_distribution, Divisible) else self.steps
         measured: list[Trajectories] = []
-        for k in range(self.steps + 1):
+        for k in range(steps + 1):
             draw = partial(sampler, path.parameters, tasks, draws.actions, draws.environment)
             trajectories = draw(watch=None if self.deterministic else watch(k))
-            measured.append(draw(deterministic=True, watch=watch(k)) if self.deterministic else trajectories)
-            if k < self.steps:
+            judged = draw(deterministic=True, watch=watch(k)) if self.deterministic else trajectories
+            measured += episodes_of(learner.task_distribution, judged)
+            if k < steps:
                 path.step(learner.advantage(trajectories, path.parameters), scale_at(self.step_scale, k))
         return measured

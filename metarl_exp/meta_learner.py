@@ -27,10 +27,11 @@ from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, unflatten
 from metarl_exp.objective import MAML, MetaBatch, MetaFunction, MetaObjective
 from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
-from metarl_exp.sampler import Sampler, mean_returns, success_rates
+from metarl_exp.sampler import Sampler, episodes_of, mean_returns, success_rates
 from metarl_exp.statistics import t_interval
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import TaskDistribution
+from metarl_exp.tasks.base import Divisible
 from metarl_exp.types import Iteration, Policy
 from metarl_exp.validation import require_integer, require_number
 
@@ -95,6 +96,11 @@ class MetaLearner:
         require_integer("meta_batch_size", meta_batch_size, low=1)
         require_integer("trajectories", trajectories, low=1)
         objective.refuse(adaptation, outer_optimizer)
+        if isinstance(task_distribution, Divisible) and adaptation.inner_steps > 0:
+            raise ValueError(
+                f"adaptation.inner_steps={adaptation.inner_steps} with trials of several episodes: a trial is where a "
+                "policy adapts without gradients, by what it remembers; take adaptation=none, or trial_episodes=null"
+            )
         if environment_timeout is not None:
             require_number("environment_timeout", environment_timeout, above=0)
         self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
@@ -138,7 +144,8 @@ class MetaLearner:
             trajectories = self.sampler(path.parameters, tasks, self.streams.actions, self.streams.environment)
             experiences.append(self.advantage(trajectories, path.parameters))
             sampled.append(trajectories)
-        return MetaBatch(tasks, tuple(experiences), mean_returns(sampled), path, success_rates(sampled))
+        measured = [episode for t in sampled for episode in episodes_of(self.task_distribution, t)]
+        return MetaBatch(tasks, tuple(experiences), mean_returns(measured), path, success_rates(measured))
 
     def outer_update(self, tasks: Tensor) -> Iteration:
         """One meta-iteration on N given tasks: adapt to each, then step θ."""

@@ -1,4 +1,7 @@
-"""The glossary of metrics: name, unit, meaning. A test compares it with what a run really logs."""
+"""The glossary of metrics: name, unit, meaning. A test compares it with what a run really logs.
+
+Of trials, k counts episodes instead of steps.
+"""
 
 import re
 

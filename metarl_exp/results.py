@@ -1,4 +1,7 @@
-"""What `evaluation.json` holds, and how it is shown: returns after 0 … K_test gradient steps on held-out tasks."""
+"""What `evaluation.json` holds, and how it is shown: returns after 0 … K_test gradient steps on held-out tasks.
+
+Of trials they are returns after 0 … E − 1 episodes: `after` says so, and the protocol's `steps` is E − 1.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.sampler import mean_returns, success_rates
 from metarl_exp.statistics import t_interval
-from metarl_exp.tasks.base import Solvable
+from metarl_exp.tasks.base import Divisible, Solvable
 from metarl_exp.types import Trajectories
 
 OVER = "95 % t-interval over the test tasks of this one training run; intervals over seeds are another thing"
 
 DECIMALS = 6  # that files keep of a return
+
+AFTER = {"step": "gradient steps", "episode": "episodes of a trial"}  # what columns may count, in words
 
 
 class Candidate(NamedTuple):
@@ -45,6 +50,9 @@ def evaluate(
             for name, trajectories in measured.items()
         },
     }
+    if isinstance(distribution, Divisible):
+        episodes = len(next(iter(measured.values())))
+        content |= {"after": "episode", "protocol": content["protocol"] | {"steps": episodes - 1}}
     if isinstance(distribution, Solvable):
         content["optimal_returns"] = np.round(distribution.optimal_returns(tasks).numpy(), DECIMALS).tolist()
     return content, measured
@@ -78,9 +86,7 @@ def intervals(values: np.ndarray) -> dict[str, Any]:
 
 def table(evaluation: dict[str, Any]) -> Table:
     """The evaluation as people read it."""
-    shown = Table(
-        title=f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps", title_justify="left"
-    )
+    shown = Table(title=_caption(evaluation), title_justify="left")
     name, *columns = header(evaluation)
     shown.add_column(name, no_wrap=True)
     for column in columns:
@@ -89,6 +95,20 @@ def table(evaluation: dict[str, Any]) -> Table:
         shown.add_row(*row)
     shown.caption = ". ".join([OVER, *doubt(evaluation)])
     return shown
+
+
+def counted(evaluation: dict[str, Any]) -> str:
+    """What the columns count: a `step`, or an `episode` of a trial."""
+    return evaluation.get("after", "step")
+
+
+def steps_in_words(k: int, of: str = "step") -> str:
+    """What a column of returns after k gradient steps, or episodes, is called."""
+    return f"1 {of}" if k == 1 else f"{k} {of}s"
+
+
+def _caption(evaluation: dict[str, Any]) -> str:
+    return f"Return on {evaluation['tasks']['n']} held-out tasks after {AFTER[counted(evaluation)]}"
 
 
 def doubt(evaluation: dict[str, Any]) -> list[str]:
@@ -101,12 +121,8 @@ def doubt(evaluation: dict[str, Any]) -> list[str]:
     if gain.low > 0:
         return []
     found = "makes returns worse" if gain.high < 0 else "is not shown to help"
-    return [f"Adaptation {found}: gain after all steps {gain.mean:.2f}, between {gain.low:.2f} and {gain.high:.2f}"]
-
-
-def steps_in_words(k: int) -> str:
-    """What a column of returns after k gradient steps is called."""
-    return "1 step" if k == 1 else f"{k} steps"
+    gained = f"{gain.mean:.2f}, between {gain.low:.2f} and {gain.high:.2f}"
+    return [f"Adaptation {found}: gain after all {counted(evaluation)}s {gained}"]
 
 
 def rows(evaluation: dict[str, Any]) -> list[list[str]]:
@@ -120,7 +136,8 @@ def rows(evaluation: dict[str, Any]) -> list[list[str]]:
         found.append([f"{name} (iteration {entry['iteration']})", *cells(entry)])
         if name == "best":
             returns = np.array(entry["returns"])
-            found.append(["best: gain over 0 steps, task by task", *cells(intervals(returns - returns[:, :1]))])
+            gains = cells(intervals(returns - returns[:, :1]))
+            found.append([f"best: gain over 0 {counted(evaluation)}s, task by task", *gains])
         if "success" in entry:
             found.append([f"{name}: share of episodes that reach the goal", *cells(entry["success"])])
         if "optimal_returns" in evaluation:
@@ -132,7 +149,7 @@ def rows(evaluation: dict[str, Any]) -> list[list[str]]:
 
 def header(evaluation: dict[str, Any]) -> list[str]:
     """What stands above the columns of `rows`."""
-    return ["θ", *(steps_in_words(k) for k in shown_steps(evaluation))]
+    return ["θ", *(steps_in_words(k, counted(evaluation)) for k in shown_steps(evaluation))]
 
 
 def shown_steps(evaluation: dict[str, Any]) -> list[int]:
@@ -152,5 +169,5 @@ def cells(entry: dict[str, Any]) -> list[str]:
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The same table in Markdown, with what its intervals are over."""
-    caption = f"Return on {evaluation['tasks']['n']} held-out tasks after gradient steps; ± {evaluation['interval']}"
+    caption = f"{_caption(evaluation)}; ± {evaluation['interval']}"
     return f"{pipes(header(evaluation), rows(evaluation))}\n\n{'. '.join([caption, *doubt(evaluation)])}."

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from metarl_exp.maths.parameters import Parameters
-from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.tasks.base import Divisible, TaskDistribution
 from metarl_exp.tasks.guard import guarded
-from metarl_exp.types import BatchedEnv, Policy, Trajectories, require_finite
+from metarl_exp.types import BatchedEnv, Policy, Trajectories, after_last, require_finite, zero_where
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def rollout(
     The noise of all T steps is drawn ahead, so that the generator moves on by the same amount however the episodes
     go. `watch` is shown the environments after the reset and after every step. Raises NonFiniteError if an
     observation, a reward or the policy's output is not finite, and EnvironmentFailure if the environments raise, exit
-    or take more than `limit` seconds for one step.
+    or take more than `limit` seconds for one step. Steps in which an episode waits for the others are left out.
     """
     for name, parameter in parameters.items():
         # Asked here, since the argmax of logits that are not numbers is a perfectly good action.
@@ -41,18 +41,21 @@ def rollout(
     observation = observation.to(dtype)
     act = policy.acting(parameters)
     history: list[tuple[Tensor, ...]] = []
-    success: Tensor | None = None
+    reached: list[Tensor] = []
+    waiting, waited = None, False
     if watch:
         watch(env)
     for t in range(horizon):
-        distribution = act(observation)
+        distribution = act(observation) if waiting is None else act(observation, waiting)
         action = distribution.mode() if deterministic else distribution.sample(noise[t])
         with guarded(f"step {t}", limit):
             step = env.step(action)
-        history.append((observation, action, step.reward.to(dtype), step.terminal, alive))
+        counts = alive if waiting is None else alive & ~waiting
+        history.append((observation, action, step.reward.to(dtype), step.terminal, counts))
         if step.success is not None:
-            reached = step.success & alive
-            success = reached if success is None else success | reached
+            reached.append(step.success & counts)
+        waiting = step.waiting
+        waited = waited or waiting is not None
         if watch:
             watch(env)
         observation = step.observation.to(dtype)
@@ -63,7 +66,7 @@ def rollout(
                 break
     observations, actions, rewards, terminal, mask = (torch.stack(x, dim=2) for x in zip(*history, strict=True))
     seen = torch.cat([observations, observation.unsqueeze(2)], dim=2)
-    final = seen.gather(2, mask.sum(2).view(*shape, 1, 1).expand(*shape, 1, seen.shape[-1])).squeeze(2)
+    final = seen.gather(2, after_last(mask, seen)).squeeze(2)
     trajectories = Trajectories(
         zero_where(~mask, observations),
         zero_where(~mask, actions),
@@ -71,18 +74,15 @@ def rollout(
         terminal & mask,
         mask,
         final,
-        success,
+        torch.stack(reached, dim=2) if reached else None,
     )
+    if waited:
+        trajectories = trajectories.only(mask)
     for name in ("observations", "actions", "rewards", "final_observations"):
         value = getattr(trajectories, name)
         if value.is_floating_point():
             require_finite(f"{name} (indices: task, trajectory, step, …)", value, trajectories)
     return trajectories
-
-
-def zero_where(condition: Tensor, x: Tensor) -> Tensor:
-    """x [N, M, T, …] with zeros where the condition [N, M, T] holds."""
-    return x.masked_fill(condition.view(*condition.shape, *[1] * (x.dim() - 3)), 0)
 
 
 class Sampler:
@@ -133,22 +133,22 @@ def join_episodes(episodes: list[Trajectories]) -> Trajectories:
     fields = {
         name: torch.cat([padded(getattr(episode, name)) for episode in episodes], dim=1)
         for name in Trajectories._fields
-        if name not in ("final_observations", "success")
+        if name != "final_observations" and getattr(episodes[0], name) is not None
     }
-    reached = [episode.success for episode in episodes if episode.success is not None]
-    return Trajectories(
-        **fields,
-        final_observations=torch.cat([e.final_observations for e in episodes], dim=1),
-        success=torch.cat(reached, dim=1) if reached else None,
-    )
+    return Trajectories(**fields, final_observations=torch.cat([e.final_observations for e in episodes], dim=1))
+
+
+def episodes_of(distribution: TaskDistribution, trajectories: Trajectories) -> list[Trajectories]:
+    """What returns are of: the E episodes of trials, one after the other; else the trajectories as they are."""
+    return distribution.episodes(trajectories) if isinstance(distribution, Divisible) else [trajectories]
 
 
 def mean_returns(measured: list[Trajectories]) -> Tensor:
-    """Mean undiscounted return of each task after each number of steps: [N, len(measured)]."""
+    """Mean undiscounted return of each task in each of some batches of episodes: [N, len(measured)]."""
     return torch.stack([trajectories.returns().mean(1) for trajectories in measured], dim=1).cpu()
 
 
 def success_rates(measured: list[Trajectories]) -> Tensor | None:
     """Share of each task's episodes that reached its goal, [N, len(measured)]; None if the tasks have no such thing."""
-    rates = [t.success.double().mean(1) for t in measured if t.success is not None]
+    rates = [t.success.any(-1).double().mean(1) for t in measured if t.success is not None]
     return torch.stack(rates, dim=1).cpu() if rates else None

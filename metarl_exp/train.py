@@ -208,7 +208,7 @@ class Run:
         )
         content["validation"] = evaluation(learner, best, "validation")[:, -1].mean().item()
         self.folder.write_json("evaluation.json", content)
-        figures.learning_curve(self.folder.read_metrics(), self.folder.figures)
+        figures.learning_curve(self.folder.read_metrics(), self.folder.figures, results.counted(content))
         figures.gradient_steps(content, self.folder.figures)
         distribution = learner.task_distribution
         if isinstance(distribution, Drawable):

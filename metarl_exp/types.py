@@ -7,10 +7,11 @@ Legend of every shape in this package: **N** tasks · **M** trajectories a task 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -35,6 +36,7 @@ class Step(NamedTuple):
     terminal: Tensor  # [N, M] bool: the MDP ended with this step
     truncated: Tensor  # [N, M] bool: the environment's own limit ended the episode, the MDP did not
     success: Tensor | None = None  # [N, M] bool: the task's goal is reached, where the environment says so
+    waiting: Tensor | None = None  # [N, M] bool: the next step is none of this episode's, which waits for the others
 
 
 class Trajectories(NamedTuple):
@@ -46,11 +48,43 @@ class Trajectories(NamedTuple):
     terminal: Tensor  # [N, M, T] bool: the MDP ended with this step (never set by a time limit)
     mask: Tensor  # [N, M, T] bool: this step happened
     final_observations: Tensor  # [N, M, S] what followed the last step
-    success: Tensor | None = None  # [N, M] bool: the goal was reached at some step, where the environment says so
+    success: Tensor | None = None  # [N, M, T] bool: the goal was reached with this step, where the environment says so
 
     def returns(self) -> Tensor:
         """Undiscounted sum of rewards of each episode, [N, M]."""
         return self.rewards.sum(-1)
+
+    def only(self, kept: Tensor) -> Trajectories:
+        """The steps where `kept` [N, M, T] is true, one of each episode at least, in their order and without gaps.
+
+        What followed the last of them is what was observed next, whether or not that step is kept.
+        """
+        order = (~kept).int().argsort(dim=2, stable=True)[..., : int(kept.sum(2).max())]
+        mask = kept.gather(2, order)
+
+        def moved(x: Tensor) -> Tensor:
+            index = order.view(*order.shape, *[1] * (x.dim() - 3)).expand(*order.shape, *x.shape[3:])
+            return zero_where(~mask, x.gather(2, index))
+
+        seen = torch.cat([self.observations, torch.zeros_like(self.observations[:, :, :1])], dim=2)
+        seen = seen.scatter(2, after_last(self.mask, seen), self.final_observations.unsqueeze(2))
+        return Trajectories(
+            *map(moved, (self.observations, self.actions, self.rewards, self.terminal)),
+            mask=mask,
+            final_observations=seen.gather(2, after_last(kept, seen)).squeeze(2),
+            success=None if self.success is None else moved(self.success),
+        )
+
+
+def zero_where(condition: Tensor, x: Tensor) -> Tensor:
+    """x [N, M, T, …] with zeros where the condition [N, M, T] holds."""
+    return x.masked_fill(condition.view(*condition.shape, *[1] * (x.dim() - 3)), 0)
+
+
+def after_last(mask: Tensor, seen: Tensor) -> Tensor:
+    """Index into `seen` [N, M, T + 1, S] of what came after the last step of a mask [N, M, T]: [N, M, 1, S]."""
+    steps = torch.arange(1, mask.shape[2] + 1, device=mask.device)
+    return (mask * steps).amax(2).view(*mask.shape[:2], 1, 1).expand(-1, -1, 1, seen.shape[-1])
 
 
 class Experience(NamedTuple):
@@ -74,13 +108,13 @@ class Iteration(NamedTuple):
 
     number: int  # of the meta-iteration, from 0
     tasks: Tensor  # [N, task parameters]
-    returns: Tensor  # [N, K + 1] as in MetaBatch
+    returns: Tensor  # [N, K + 1], or [N, E] of trials, as in MetaBatch
     parameters: Parameters  # the θ which that data was sampled with, before the outer step
     metrics: dict[str, float]  # glossary: metrics.py
 
 
 class BatchedEnv(Protocol):
-    """Dynamics of N × M episodes at once. An episode that ended may be stepped on; its results are ignored."""
+    """Dynamics of N × M episodes at once. One that ended, or waits, may be stepped on; its results are ignored."""
 
     def reset(self) -> Tensor: ...
     def step(self, action: Tensor) -> Step: ...
@@ -101,6 +135,7 @@ class Policy(Protocol):
     `distribution` is the class that calling the policy gives, `spec` the one of the tasks it was made for.
     `head_names` are the parameters of the output layer, and log-std; `context_names` those that are zero at the start
     of every adaptation and not learned.
+    A policy may have memory: called with observations [N, M, T, S] it remembers, at each step, those before.
     """
 
     spec: Spec
@@ -113,8 +148,19 @@ class Policy(Protocol):
     def parameters(self) -> Iterator[Parameter]: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
     def __call__(self, parameters: Parameters, observations: Tensor) -> Distribution: ...
-    def acting(self, parameters: Parameters) -> Callable[[Tensor], Distribution]:
-        """The policy of these parameters alone, which has computed once what does not depend on observations."""
+    def acting(self, parameters: Parameters) -> Acting:
+        """The policy of these parameters alone, which has computed once what does not depend on observations.
+
+        It starts without memory, so each episode asks for one of its own.
+        """
+        ...
+
+
+class Acting(Protocol):
+    """A policy at work: called once a time step, with observations [N, M, S]."""
+
+    def __call__(self, observations: Tensor, waiting: Tensor | None = None) -> Distribution:
+        """The policy after these observations; whoever is `waiting` [N, M] remembers none of it."""
         ...
 
 

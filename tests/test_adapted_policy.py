@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.policy import CategoricalMLP, GaussianMLP
+from metarl_exp.policy import CategoricalMLP, CategoricalRNN, GaussianMLP
 from metarl_exp.tasks import CartPole, Navigation2D
 from metarl_exp.tasks.cartpole import NOMINAL
 
@@ -47,6 +47,24 @@ def test_gymnasium_s_cartpole_can_be_adapted_to_and_played():
         action = adapted.act(observation, deterministic)
         assert type(action) is int
         env.step(action)
+
+
+def test_a_policy_with_memory_remembers_until_it_is_reset():
+    tasks = CartPole(30, "none", **NOMINAL)
+    policy = CategoricalRNN("gru", 4, tasks.spec, torch.Generator().manual_seed(0))
+    learner = MetaLearner(tasks, policy, 0.1, 1e-3, 1, 2, trajectories=2)
+    adapted = learner.adapt(gymnasium.make("CartPole-v1"), episodes=2)
+    observations = torch.tensor([[0.1, -1.0, 0.2, 1.0], [0.0, 2.0, 0.0, -2.0], [0.1, -1.0, 0.2, 1.0]])
+    for _ in range(2):
+        whole = policy(adapted.parameters, observations.view(1, 1, 3, 4)).logits[0, 0]
+        for observation, logits in zip(observations, whole, strict=True):
+            assert adapted.act(observation.numpy()) == logits.argmax()
+        adapted.reset()
+    adapted.act(observations[1].numpy())
+    act = policy.acting(adapted.parameters)
+    act(observations[1].view(1, 1, 4))
+    expected, found = (a(observations[0].view(1, 1, 4)).logits for a in (act, adapted.acting))
+    assert torch.equal(found, expected)
 
 
 def test_theta_optimizer_and_generators_are_left_as_they_were():

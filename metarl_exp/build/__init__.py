@@ -30,9 +30,10 @@ from metarl_exp.identity import identity
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.run_folder import FolderRefused
 from metarl_exp.streams import streams
-from metarl_exp.tasks.base import Closeable
+from metarl_exp.tasks.base import Closeable, TaskDistribution
 from metarl_exp.tasks.guard import guarded
 from metarl_exp.tasks.oracle import Oracle
+from metarl_exp.tasks.trials import Trials
 from metarl_exp.tracker import Tracker
 from metarl_exp.validation import nearest, require_flag, require_integer
 
@@ -45,6 +46,7 @@ NOT_IN_FINGERPRINT = (
 # Keys that were added after runs had been stored, with the value at which they change nothing.
 ADDED: dict[str, Any] = {
     "oracle": False,
+    "trial_episodes": None,
     "evaluation.multiples": [1.0],
     "combiner._target_": "metarl_exp.combiner.Mean",
 }
@@ -138,13 +140,10 @@ def build(config: DictConfig) -> Parts:
     require_integer("iterations", config.iterations, low=0)
     require_flag("restart", config.restart)
     require_flag("replay", config.get("replay", False))  # runs were stored before there was this key
-    require_flag("oracle", config.oracle)
     if config.threads is not None:
         require_integer("threads", config.threads, low=1)
     generators = streams(config.seed)
-    tasks = component("tasks", config.tasks)
-    if config.oracle:
-        tasks = Oracle(tasks)
+    tasks = task_distribution(config)
     policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
     objective = component("objective", config.objective)
     adaptation = component(
@@ -173,10 +172,19 @@ def build(config: DictConfig) -> Parts:
     return Parts(learner, component("evaluation", config.evaluation), component("tracker", config.tracker))
 
 
+def task_distribution(config: DictConfig) -> TaskDistribution:
+    """The tasks as the policy meets them: told, if it is an oracle; then as trials, if there are any."""
+    require_flag("oracle", config.oracle)
+    tasks = component("tasks", config.tasks)
+    if config.oracle:
+        tasks = Oracle(tasks)
+    return tasks if config.trial_episodes is None else Trials(tasks, config.trial_episodes)
+
+
 def training_steps(config: DictConfig) -> int:
     """The most environment steps that a run takes to train; episodes that end early make it fewer."""
     batches = 1 + config.adaptation.inner_steps
-    horizon = component("tasks", config.tasks).spec.horizon
+    horizon = task_distribution(config).spec.horizon
     return config.iterations * config.meta_batch_size * config.trajectories * batches * horizon
 
 

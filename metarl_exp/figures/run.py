@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from metarl_exp import results
 from metarl_exp.figures.style import SIZE, STYLE, save
 from metarl_exp.tasks.base import Episode
 from metarl_exp.types import Trajectories
@@ -19,8 +20,8 @@ from metarl_exp.types import Trajectories
 NAMES = {"initial": "before meta-training", "best": "best iterate", "last": "last iterate"}
 
 
-def learning_curve(records: list[dict[str, Any]], folder: Path) -> Path:
-    """Return of the training tasks against meta-iterations, one line for each number of inner steps."""
+def learning_curve(records: list[dict[str, Any]], folder: Path, counted: str = "step") -> Path:
+    """Return of the training tasks against meta-iterations, one line for each number of inner steps, or episodes."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE)
         axes = figure.subplots()
@@ -28,7 +29,7 @@ def learning_curve(records: list[dict[str, Any]], folder: Path) -> Path:
         steps = sum(key.startswith("return/step_") for key in records[0]) if records else 0
         colours = matplotlib.colormaps["viridis"](np.linspace(0.75, 0.15, max(steps, 1)))
         for k in range(steps):
-            label = f"after {k} inner step{'' if k == 1 else 's'}"
+            label = f"after {results.steps_in_words(k, 'inner step' if counted == 'step' else counted)}"
             axes.plot(iterations, [record[f"return/step_{k}"] for record in records], color=colours[k], label=label)
         axes.set(xlabel="meta-iteration", ylabel="mean return of training tasks")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -38,7 +39,7 @@ def learning_curve(records: list[dict[str, Any]], folder: Path) -> Path:
 
 
 def gradient_steps(evaluation: dict[str, Any], folder: Path, name: str = "gradient_steps") -> Path:
-    """Return on held-out tasks against gradient steps, with intervals over tasks; one line for each iterate."""
+    """Return on held-out tasks against gradient steps or episodes, with intervals over tasks; a line an iterate."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE)
         axes = figure.subplots()
@@ -50,7 +51,8 @@ def gradient_steps(evaluation: dict[str, Any], folder: Path, name: str = "gradie
             line = axes.plot(steps, mean, marker="o", markersize=4, label=label, linestyle="--" if i == 0 else "-")
             if all(entry["interval"]):
                 axes.fill_between(steps, *np.array(entry["interval"]).T, alpha=0.15, color=line[0].get_color())
-        axes.set(xlabel="gradient steps", ylabel=f"return on {evaluation['tasks']['n']} held-out tasks", xticks=steps)
+        xlabel = results.AFTER[results.counted(evaluation)]
+        axes.set(xlabel=xlabel, ylabel=f"return on {evaluation['tasks']['n']} held-out tasks", xticks=steps)
         axes.legend()
         axes.set_title("bands: 95 % interval over tasks", fontsize=7, loc="right", color="0.4")
         return save(figure, folder, name)

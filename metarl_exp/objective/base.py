@@ -20,9 +20,9 @@ class MetaBatch(NamedTuple):
 
     tasks: Tensor  # [N, task parameters]
     experiences: tuple[Experience, ...]  # K + 1, the k-th sampled with φ_k
-    returns: Tensor  # [N, K + 1] mean undiscounted return of each task after 0…K inner steps
+    returns: Tensor  # [N, K + 1] mean undiscounted return of each task after 0…K inner steps; of trials, [N, E]
     path: AdaptationPath  # the inner updates as they were made while sampling
-    success: Tensor | None = None  # [N, K + 1] share of each task's episodes that reached its goal
+    success: Tensor | None = None  # of the shape of returns: share of each task's episodes that reached its goal
 
     def of(self, tasks: Tensor) -> MetaBatch:
         """The part of some tasks (indices), whose path has to be taken again."""

@@ -3,12 +3,15 @@
 from metarl_exp.policy.context import CategoricalContextMLP, GaussianContextMLP
 from metarl_exp.policy.conv import CategoricalConv, GaussianConv
 from metarl_exp.policy.mlp import CategoricalMLP, GaussianMLP
+from metarl_exp.policy.recurrent import CategoricalRNN, GaussianRNN
 
 __all__ = [
     "CategoricalContextMLP",
     "CategoricalConv",
     "CategoricalMLP",
+    "CategoricalRNN",
     "GaussianContextMLP",
     "GaussianConv",
     "GaussianMLP",
+    "GaussianRNN",
 ]

@@ -6,16 +6,15 @@ stack of them, [N, out, in], one for each task.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, bounded_log_std
+from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, Distribution, bounded_log_std
 from metarl_exp.maths.parameters import Parameters
-from metarl_exp.types import Spec
+from metarl_exp.types import Acting, Spec
 from metarl_exp.validation import require_choice, require_integer, require_number
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
@@ -110,13 +109,13 @@ class GaussianMLP(MLP):
         """The parameters of the last layer, and log-std."""
         return super().head_names | {"log_std"}
 
-    def forward(self, parameters: Parameters, observations: Tensor) -> DiagonalGaussian:
+    def forward(self, parameters: Parameters, observations: Tensor) -> Distribution:
         return self.acting(parameters)(observations)
 
-    def acting(self, parameters: Parameters) -> Callable[[Tensor], DiagonalGaussian]:
+    def acting(self, parameters: Parameters) -> Acting:
         log_std = bounded_log_std(parameters["log_std"], *self.bounds)
 
-        def distribution(observations: Tensor) -> DiagonalGaussian:
+        def distribution(observations: Tensor, waiting: Tensor | None = None) -> DiagonalGaussian:
             mean = self.outputs(parameters, observations)
             shape = [len(log_std), *[1] * (mean.dim() - 2), -1] if log_std.dim() == 2 else [-1]
             return DiagonalGaussian(mean, log_std.view(shape).expand_as(mean))
@@ -147,5 +146,5 @@ class CategoricalMLP(MLP):
     def forward(self, parameters: Parameters, observations: Tensor) -> Categorical:
         return Categorical(self.outputs(parameters, observations))
 
-    def acting(self, parameters: Parameters) -> Callable[[Tensor], Categorical]:
-        return partial(self, parameters)
+    def acting(self, parameters: Parameters) -> Acting:
+        return lambda observations, waiting=None: self(parameters, observations)

@@ -49,6 +49,15 @@ class Solvable(Protocol):
 
 
 @runtime_checkable
+class Divisible(Protocol):
+    """What a distribution adds whose episodes are trials: several episodes of a task, one after the other."""
+
+    def episodes(self, trajectories: Trajectories) -> list[Trajectories]:
+        """The first episode of each trial [N, M, T, …], the second, and so on: E batches of N × M episodes."""
+        ...
+
+
+@runtime_checkable
 class Drawable(Protocol):
     """What a distribution adds whose paths can be drawn in a plane."""
 
