@@ -125,15 +125,15 @@ class Study:
 def read(path: Path) -> Study:
     """The study of a file. Raises ValueError for a key that is unknown or missing, or a value out of range."""
     node = yaml.safe_load(path.read_text())
-    study = dict(_checked(Study, node, "the study"))
+    study = dict(checked(Study, node, "the study"))
     for kind, entry in (("rows", Row), ("columns", Column)):
-        study[kind] = [entry(**_checked(entry, n, f"{kind}[{i}]")) for i, n in enumerate(study[kind])]
+        study[kind] = [entry(**checked(entry, n, f"{kind}[{i}]")) for i, n in enumerate(study[kind])]
     return Study(**study)
 
 
-def _checked(kind: type, node: Any, where: str) -> Mapping[str, Any]:
-    """The node, if its keys are exactly the fields of the dataclass `kind`."""
-    names = [field.name for field in fields(kind)]
+def checked(kind: type, node: Any, where: str) -> Mapping[str, Any]:
+    """The node, if its keys are exactly what the dataclass `kind` is made of. Raises ValueError otherwise."""
+    names = [field.name for field in fields(kind) if field.init]
     if not isinstance(node, dict):
         raise ValueError(f"{where}: must be a mapping with the keys {', '.join(names)}")
     for key in node:

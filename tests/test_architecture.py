@@ -14,8 +14,8 @@ ORDER = [
     "inner_optimizer", "policy", "adaptation", "combiner", "objective", "outer_optimizer", "tasks", "rehearsal",
     "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
     "allocator", "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker",
-    "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "replay", "status",
-    "report", "signals", "train", "table",
+    "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "laboratory", "replay",
+    "status", "report", "signals", "train", "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},
@@ -25,7 +25,7 @@ ALLOWED = {
     "mujoco": {"tasks"},
     "higher": {"inner_optimizer"},
     "matplotlib": {"figures", "film"},
-    "yaml": {"classical", "comparison", "report", "study", "sweep"},
+    "yaml": {"classical", "comparison", "laboratory", "report", "study", "sweep"},
     "jinja2": {"report"},
 }
 
