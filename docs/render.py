@@ -61,8 +61,17 @@ def means(source: str) -> str:
 
 def differences(source: str) -> str:
     """The paired differences of a study's page, with their caption."""
+    return _table_below(source, "**Differences**")
+
+
+def iteration(source: str) -> str:
+    """What a meta-iteration of each row of a study costs, with its caption."""
+    return _table_below(source, "**Cost of a meta-iteration**")
+
+
+def _table_below(source: str, caption: str) -> str:
     parts = (ROOT / source).read_text().split("\n\n")
-    number = next(i for i, part in enumerate(parts) if part.startswith("**Differences**"))
+    number = next(i for i, part in enumerate(parts) if part.startswith(caption))
     return "\n\n".join(parts[number : number + 2])
 
 
@@ -96,7 +105,7 @@ def costs(source: str) -> str:
     return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
 
 
-KINDS = {f.__name__: f for f in (render, include, speed, benchmark, study, means, differences, costs)}
+KINDS = {f.__name__: f for f in (render, include, speed, benchmark, study, means, differences, iteration, costs)}
 BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -175,6 +175,10 @@ class NonFiniteError(FloatingPointError):
         super().__init__(f"{quantity} is not finite ({where})")
         self.quantity, self.where, self.batch = quantity, where, batch
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the batch, whose graphs cannot be sent: as a job's worker tells its sweep."""
+        return NonFiniteError, (self.quantity, self.where, None)
+
 
 def require_finite(quantity: str, value: Tensor, batch: Any) -> None:
     """Raise `NonFiniteError` naming the first offending index of `value`."""

@@ -1,5 +1,7 @@
 """The error that says a number is none, and the record types' own arithmetic."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -32,6 +34,13 @@ def test_the_first_offending_entry_is_named(value):
 def test_infinities_of_both_signs_do_not_cancel():
     with pytest.raises(NonFiniteError, match=r"2 of 3 entries"):
         require_finite("x", torch.tensor([torch.inf, 1.0, -torch.inf]), None)
+
+
+def test_it_can_be_sent_to_another_process():
+    """A sweep's worker that sends what cannot be read there takes the other jobs with it."""
+    graph = torch.zeros(2, requires_grad=True) * 2
+    sent = pickle.loads(pickle.dumps(NonFiniteError("rewards", "2 of 6", [graph])))
+    assert (str(sent), sent.quantity, sent.batch) == ("rewards is not finite (2 of 6)", "rewards", None)
 
 
 def test_it_is_an_arithmetic_error():

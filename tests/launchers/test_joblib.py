@@ -39,3 +39,14 @@ def test_jobs_share_the_cores_and_one_that_fails_stops_those_not_begun(launch, d
     assert standing[0] == "failed"
     assert standing[1] in ("finished", "missing")  # it begins with the first
     assert standing[2:] == ["missing"] * 4
+
+
+def test_a_job_whose_numbers_are_none_fails_alone(launch, tmp_path):
+    """Its error crosses from the worker to the sweep, with all that hangs on it."""
+    code, _ = launch("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "inner_optimizer.lr=1e+30,0.1,0.2", "seed=0,1")
+    states = {status.overrides[-2]: status.state for status in statuses(tmp_path)}
+    assert code == 1
+    assert states == {
+        f"inner_optimizer.lr={lr}": state
+        for lr, state in (("1e+30", "failed"), ("0.1", "finished"), ("0.2", "finished"))
+    }
