@@ -5,6 +5,7 @@ Of trials they are returns after 0 … E − 1 episodes: `after` says so, and th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -25,7 +26,9 @@ OVER = "95 % t-interval over the test tasks of this one training run; intervals 
 
 DECIMALS = 6  # that files keep of a return
 
-AFTER = {"step": "gradient steps", "episode": "episodes of a trial"}  # what columns may count, in words
+# What columns may count, in words: of one evaluation, or of both kinds side by side; then as an axis says it.
+AFTER = {"step": "gradient steps", "episode": "episodes of a trial", "step or episode": "gradient steps or episodes"}
+AXES = AFTER | {"episode": "episodes before"}
 
 
 class Candidate(NamedTuple):
@@ -102,9 +105,19 @@ def counted(evaluation: dict[str, Any]) -> str:
     return evaluation.get("after", "step")
 
 
+def counted_together(evaluations: Iterable[dict[str, Any]]) -> str:
+    """What columns count that several evaluations share: a `step`, an `episode`, or a `step or episode`."""
+    return " or ".join(sorted({counted(evaluation) for evaluation in evaluations}, reverse=True))
+
+
 def steps_in_words(k: int, of: str = "step") -> str:
     """What a column of returns after k gradient steps, or episodes, is called."""
-    return f"1 {of}" if k == 1 else f"{k} {of}s"
+    return f"{k} {of if k == 1 else of.replace(' or ', 's or ') + 's'}"
+
+
+def gradient_steps_in_words(k: int, of: str) -> str:
+    """The same where it does not go without saying that a step is one of the gradient's."""
+    return steps_in_words(k, of.replace("step", "gradient step"))
 
 
 def _caption(evaluation: dict[str, Any]) -> str:

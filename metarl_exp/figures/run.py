@@ -51,7 +51,7 @@ def gradient_steps(evaluation: dict[str, Any], folder: Path, name: str = "gradie
             line = axes.plot(steps, mean, marker="o", markersize=4, label=label, linestyle="--" if i == 0 else "-")
             if all(entry["interval"]):
                 axes.fill_between(steps, *np.array(entry["interval"]).T, alpha=0.15, color=line[0].get_color())
-        xlabel = results.AFTER[results.counted(evaluation)]
+        xlabel = results.AXES[results.counted(evaluation)]
         axes.set(xlabel=xlabel, ylabel=f"return on {evaluation['tasks']['n']} held-out tasks", xticks=steps)
         axes.legend()
         axes.set_title("bands: 95 % interval over tasks", fontsize=7, loc="right", color="0.4")

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
+from metarl_exp import results
 from metarl_exp.figures.bands import Band, Curve, on_common_grid, over_seeds, seeds_of
 from metarl_exp.figures.style import SIZE, STYLE, look, save
 from metarl_exp.statistics import Interval
@@ -93,8 +94,13 @@ def learning_curves(
 
 
 @matplotlib.rc_context(STYLE)
-def gradient_steps(methods: Mapping[str, Steps], folder: Path, *, ylabel: str, name: str = "gradient_steps") -> Path:
-    """Return after 0 … K gradient steps; published numbers dashed, with hollow markers of their method's colour."""
+def gradient_steps(
+    methods: Mapping[str, Steps], folder: Path, *, ylabel: str, counted: str = "step", name: str = "gradient_steps"
+) -> Path:
+    """Return after 0 … K gradient steps; published numbers dashed, with hollow markers of their method's colour.
+
+    `counted` is what K counts instead: an `episode`, or a `step or episode`.
+    """
     figure, (axes,), _ = _board({"": methods})
     for number, (method, steps) in enumerate(methods.items()):
         returns = seeds_of(method, steps.returns)
@@ -105,7 +111,7 @@ def gradient_steps(methods: Mapping[str, Steps], folder: Path, *, ylabel: str, n
                 raise ValueError(f"{method}: {len(steps.published)} published numbers for steps 0 … {x[-1]}")
             printed = {k: value for k, value in enumerate(steps.published) if value is not None}
             axes.plot(*zip(*printed.items(), strict=True), **_printed(look(number).color, look(number).marker))
-    axes.set(xlabel="gradient steps", ylabel=ylabel)
+    axes.set(xlabel=results.AXES[counted], ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _show_lines([axes])
     published = any(steps.published is not None for steps in methods.values())
@@ -198,11 +204,14 @@ def memory_bars(quantities: Mapping[str, Mapping[str, float]], folder: Path, *, 
 
 
 @matplotlib.rc_context(STYLE)
-def task_gains(gains: Mapping[str, np.ndarray], folder: Path, *, steps: int, name: str = "task_gains") -> Path:
+def task_gains(
+    gains: Mapping[str, np.ndarray], folder: Path, *, steps: int, counted: str = "step", name: str = "task_gains"
+) -> Path:
     """What adaptation is worth on each test task: return after the last gradient step minus before the first.
 
     `gains` has arrays [seeds, tasks]; a dot is a task's mean over seeds, hollow if adaptation made the task worse, bars
-    reach from the lower to the upper quartile of the dots, with a stroke at the median.
+    reach from the lower to the upper quartile of the dots, with a stroke at the median. `counted` is as in
+    `gradient_steps`.
     """
     figure, (axes,), _ = _rows({"": gains})
     axes.axvline(0, color="0.25", linewidth=1)
@@ -220,7 +229,7 @@ def task_gains(gains: Mapping[str, np.ndarray], folder: Path, *, steps: int, nam
         axes.plot(tasks[worse], heights[worse], **dots, **HOLLOW)
         share = f"{100 * worse.mean():.0f} % worse\n({worse.sum()} of {len(tasks)})"
         axes.annotate(share, (1.02, row), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8)
-    axes.set_xlabel(f"gain in return from {steps} gradient step{'' if steps == 1 else 's'}, task by task")
+    axes.set_xlabel(f"gain in return from {results.gradient_steps_in_words(steps, counted)}, task by task")
     _note(axes, "dots: tasks, mean over", list(gains.values()))
     return save(figure, folder, name)
 

@@ -14,7 +14,7 @@ from metarl_exp import provenance, results
 from metarl_exp.comparison import MISSING, unique
 from metarl_exp.report import pictures
 from metarl_exp.report.runs import Run, flat
-from metarl_exp.report.studies import Method, Study, differing, studies
+from metarl_exp.report.studies import Method, Study, counted, differing, studies
 from metarl_exp.status import STYLES
 
 TEMPLATE = "page.html"
@@ -36,6 +36,7 @@ class StudyShown(NamedTuple):
 
     environment: str
     tasks: int
+    after: str  # what returns are after, in words
     over_seeds: Table
     runs: Table
     pictures: list[pictures.Picture]
@@ -45,6 +46,7 @@ class RunShown(NamedTuple):
     """One run in detail."""
 
     run: Run
+    after: str  # as above
     returns: Table | None
     pictures: list[pictures.Picture]
 
@@ -76,7 +78,8 @@ def shown(study: Study) -> StudyShown:
     """A study's tables and figures."""
     with TemporaryDirectory() as folder:
         drawn = list(pictures.of_study(study, Path(folder)))
-    return StudyShown(study.environment, study.tasks, over_seeds(study), run_by_run(study), drawn)
+    after = results.AFTER[counted(study.methods)]
+    return StudyShown(study.environment, study.tasks, after, over_seeds(study), run_by_run(study), drawn)
 
 
 def over_seeds(study: Study) -> Table:
@@ -94,7 +97,7 @@ def over_seeds(study: Study) -> Table:
         worse = f"{100 * (returns[:, :, -1] < returns[:, :, 0]).mean():.0f} %"
         return [method.name, str(len(method.runs)), *at(columns, means), *gains, worse]
 
-    header = ["method", "seeds", *map(results.steps_in_words, columns), "gain, last − 0", "made worse"]
+    header = ["method", "seeds", *in_words(study, columns), "gain, last − 0", "made worse"]
     return Table(1, header, [row(method) for method in study.methods])
 
 
@@ -107,13 +110,17 @@ def run_by_run(study: Study) -> Table:
             best = run.evaluation["theta"]["best"]
             made = [run.status.name, method.name, str(run.provenance["seed"]), str(best["iteration"])]
             rows.append([*made, *at(columns, results.cells(best)), f"{100 * best['tasks_made_worse'][-1]:.0f} %"])
-    words = map(results.steps_in_words, columns)
-    return Table(2, ["run", "method", "seed", "iteration", *words, "made worse"], rows)
+    return Table(2, ["run", "method", "seed", "iteration", *in_words(study, columns), "made worse"], rows)
 
 
 def steps(study: Study) -> list[int]:
-    """The numbers of gradient steps that have a column."""
+    """The numbers of gradient steps, or episodes of trials, that have a column."""
     return sorted({k for method in study.methods for k in results.shown_steps(method.runs[0].evaluation)})
+
+
+def in_words(study: Study, columns: Iterable[int]) -> list[str]:
+    """What stands above the columns of some numbers of steps."""
+    return [results.steps_in_words(k, counted(study.methods)) for k in columns]
 
 
 def at(columns: Iterable[int], cells: Sequence[str]) -> list[str]:
@@ -124,7 +131,7 @@ def at(columns: Iterable[int], cells: Sequence[str]) -> list[str]:
 def in_detail(run: Run) -> RunShown:
     """A run's own table and figures."""
     table = Table(1, results.header(run.evaluation), results.rows(run.evaluation)) if run.evaluation else None
-    return RunShown(run, table, pictures.of_run(run))
+    return RunShown(run, results.AFTER[results.counted(run.evaluation)], table, pictures.of_run(run))
 
 
 def origin(runs: Iterable[Run]) -> list[tuple[str, list[tuple[str, int]]]]:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from metarl_exp import results
 from metarl_exp.figures import study as figures
 from metarl_exp.report.runs import Run
-from metarl_exp.report.studies import Method, Study
+from metarl_exp.report.studies import Method, Study, counted
 
 LINES = 7  # methods in one figure: as many as there are colours
 INCH = 96  # CSS pixels
@@ -62,14 +63,15 @@ def _drawn(methods: Sequence[Method], tasks: int, folder: Path) -> Iterator[tupl
         longest = max(curve.y.shape[1] for curve in panels[ITERATION].values())
         ylabel, average = "return of training tasks after adaptation", max(1, round(longest / POINTS))
         yield f"{ylabel}, while training", figures.learning_curves(panels, folder, ylabel=ylabel, average=average)
-    adapted = {method.name: method.returns() for method in methods}
+    kind, adapted = counted(methods), {method.name: method.returns() for method in methods}
     steps = {name: figures.Steps(returns.mean(1)) for name, returns in adapted.items()}
-    path = figures.gradient_steps(steps, folder, ylabel=f"return on {tasks} held-out tasks")
-    yield "return of the best θ on held-out tasks after gradient steps", path
+    path = figures.gradient_steps(steps, folder, ylabel=f"return on {tasks} held-out tasks", counted=kind)
+    yield f"return of the best θ on held-out tasks after {results.AFTER[kind]}", path
     taken = min(returns.shape[2] for returns in adapted.values()) - 1
     if taken:
         gains = {name: returns[:, :, taken] - returns[:, :, 0] for name, returns in adapted.items()}
-        yield "what adaptation is worth on each held-out task", figures.task_gains(gains, folder, steps=taken)
+        path = figures.task_gains(gains, folder, steps=taken, counted=kind)
+        yield "what adaptation is worth on each held-out task", path
 
 
 def _curves(method: Method) -> dict[str, figures.Curve]:

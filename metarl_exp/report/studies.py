@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl_exp import build
+from metarl_exp import build, results
 from metarl_exp.report.runs import Run
 
 
@@ -32,6 +32,11 @@ class Study(NamedTuple):
     environment: str
     tasks: int
     methods: list[Method]
+
+
+def counted(methods: Iterable[Method]) -> str:
+    """What columns count that methods share: see `results.counted_together`."""
+    return results.counted_together(run.evaluation for method in methods for run in method.runs)
 
 
 def differing(runs: Sequence[Run]) -> list[str]:

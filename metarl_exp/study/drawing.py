@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from metarl_exp import results
 from metarl_exp.figures import study as figures
 from metarl_exp.statistics import performance_profile
 from metarl_exp.study.cells import Table, over_seeds
@@ -52,7 +53,8 @@ def gradient_steps(table: Table) -> Drawing:
                             [printed[name].get(k) for k in range(returns.shape[1])] if printed[name] else None)
         for name, runs in table.runs.items() if runs
     }  # fmt: skip
-    return Drawing(partial(figures.gradient_steps, methods, ylabel="return on test tasks"), methods)
+    draw = partial(figures.gradient_steps, methods, ylabel="return on test tasks", counted=_counted(table))
+    return Drawing(draw, methods)
 
 
 def learning_curves(table: Table) -> Drawing:
@@ -72,7 +74,7 @@ def task_gains(table: Table) -> Drawing:
     """What adaptation is worth on each test task, after the last step that all methods took."""
     steps, returns = _adapted(table)
     gains = {name: values[..., steps] - values[..., 0] for name, values in returns.items()}
-    return Drawing(partial(figures.task_gains, gains, steps=steps), gains)
+    return Drawing(partial(figures.task_gains, gains, steps=steps, counted=_counted(table)), gains)
 
 
 def performance_profiles(table: Table) -> Drawing:
@@ -85,7 +87,7 @@ def performance_profiles(table: Table) -> Drawing:
     for name, values in scores.items():
         share, low, high, _ = np.transpose(performance_profile(values, thresholds))
         profiles[name] = figures.Profile(thresholds, share, low, high)
-    draw = partial(figures.performance_profiles, profiles, xlabel=_after("return on a test task", steps))
+    draw = partial(figures.performance_profiles, profiles, xlabel=_after(table, "return on a test task", steps))
     return Drawing(draw, profiles)
 
 
@@ -97,7 +99,8 @@ def aggregate_intervals(table: Table) -> Drawing:
         for statistic, label in AGGREGATES.items()
     }
     data = panels if all(panels.values()) else {}
-    return Drawing(partial(figures.aggregate_intervals, panels, xlabel=_after("return on test tasks", steps)), data)
+    draw = partial(figures.aggregate_intervals, panels, xlabel=_after(table, "return on test tasks", steps))
+    return Drawing(draw, data)
 
 
 def step_size_choice(table: Table) -> Drawing:
@@ -176,8 +179,14 @@ def _adapted(table: Table) -> tuple[int, dict[str, np.ndarray]]:
     return min((values.shape[2] for values in adapted.values()), default=1) - 1, adapted
 
 
-def _after(quantity: str, steps: int) -> str:
-    return f"{quantity} after {steps} gradient step{'' if steps == 1 else 's'}"
+def _after(table: Table, quantity: str, steps: int) -> str:
+    return f"{quantity} after {results.gradient_steps_in_words(steps, _counted(table))}"
+
+
+def _counted(table: Table) -> str:
+    """What its runs count that stand side by side: gradient steps, episodes of trials, or one and the other."""
+    evaluations = (run.evaluation for runs in table.runs.values() for run in runs if run.evaluation)
+    return results.counted_together(evaluations) or "step"
 
 
 def _trained(runs: list[Summary]) -> bool:

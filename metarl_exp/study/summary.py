@@ -79,6 +79,8 @@ def _evaluation(content: dict[str, Any]) -> dict[str, Any]:
         "initial": thetas["initial"]["mean"],
         "last": thetas["last"]["mean"],
     }
+    if "after" in content:
+        kept["after"] = content["after"]
     if "success" in best:
         kept["success"] = best["success"]["mean"]
     if "optimal_returns" in content:

@@ -95,6 +95,20 @@ def test_published_numbers_are_hollow_dashed_and_of_their_method_s_colour(tmp_pa
     assert names(saved[-1]) == ["MAML", "other", "as published"]
 
 
+@pytest.mark.parametrize(
+    ("counted", "axis", "gain"),
+    [
+        ("step", "gradient steps", "1 gradient step"),
+        ("episode", "episodes before", "1 episode"),
+        ("step or episode", "gradient steps or episodes", "1 gradient step or episode"),
+    ],
+)
+def test_axes_say_what_comes_before_a_return(tmp_path, saved, counted, axis, gain):
+    study.gradient_steps({"a": Steps(RISING)}, tmp_path, ylabel="return", counted=counted)
+    study.task_gains({"a": RISING}, tmp_path, steps=1, counted=counted)
+    assert [figure.axes[0].get_xlabel() for figure in saved] == [axis, f"gain in return from {gain}, task by task"]
+
+
 def test_a_ring_is_around_the_step_size_that_was_chosen(tmp_path, saved):
     sizes, returns = np.array([1.0, 0.01, 0.1]), np.array([[NAN, -30.0, -7.0], [-9.0, -32.0, -8.0]])
     study.step_size_choice({"second": StepSizes(sizes, returns, 0.1)}, tmp_path)

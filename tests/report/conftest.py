@@ -27,6 +27,7 @@ def write_run(tmp_path) -> Write:
         state: str = "finished",
         reason: str | None = None,
         returns: list[list[float]] | None = None,
+        trials: bool = False,
         **provenance,
     ) -> Path:
         folder = tmp_path / "outputs" / name
@@ -53,7 +54,8 @@ def write_run(tmp_path) -> Write:
                 "tasks": {"n": entry["n"], "names": ["x"], "values": [[float(i)] for i in range(entry["n"])]},
                 "theta": {"initial": entry, "best": entry, "last": entry},
             }
-            (folder / "evaluation.json").write_text(json.dumps(evaluation))
+            after = {"after": "episode"} if trials else {}
+            (folder / "evaluation.json").write_text(json.dumps(evaluation | after))
             records = [
                 {
                     "iteration": i,

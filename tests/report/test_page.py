@@ -59,6 +59,24 @@ def test_returns_of_a_run_have_intervals_over_its_test_tasks(shown):
     assert shown.table("θ")[1][:2] == ["best (iteration 3)", "-42.00 ± 25.41"]
 
 
+@pytest.mark.parametrize(
+    ("trials", "after", "columns"),
+    [
+        ([False, False], ["gradient steps"] * 3, ["0 steps", "1 step"]),
+        ([False, True], ["gradient steps or episodes", "gradient steps", "episodes of a trial"],
+         ["0 steps or episodes", "1 step or episode"]),
+        ([True, True], ["episodes of a trial"] * 3, ["0 episodes", "1 episode"]),
+    ],
+)  # fmt: skip
+def test_returns_are_said_to_be_after_what_they_are_after(write_run, parsed, trials, after, columns):
+    """Of the study, and of each run."""
+    folders = [write_run(f"default-{name}-seed0", trials=own) for name, own in zip("ab", trials, strict=True)]
+    shown = parsed(page.render("outputs", [read(folder_status(folder)) for folder in folders], []))
+    assert re.findall(r"on held-out tasks after ([\w ]+?)(?:;| ±)", "".join(shown.text)) == after
+    headers = {rows[0][0]: rows[0] for rows in shown.tables}
+    assert headers["method"][2:4] == headers["run"][4:6] == columns
+
+
 def test_every_job_is_listed_with_its_state_and_what_differs(shown):
     (table,) = [rows for rows in shown.tables if rows[0][0] == "job"]
     assert table == [

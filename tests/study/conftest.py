@@ -47,6 +47,7 @@ class Laboratory:
         reason=None,
         validation=0.0,
         curve=(),
+        trials=False,
     ) -> Path:
         """A run's folder: returns [tasks][steps] of its best iterate; `curve` of post-update training returns."""
         fingerprint = runs.fingerprint((*BASE, *overrides))
@@ -60,6 +61,8 @@ class Laboratory:
             "status.json": {"state": state, "reason": reason},
             "evaluation.json": {"theta": dict.fromkeys(("initial", "best", "last"), entry), "validation": validation},
         }
+        if trials:
+            content["evaluation.json"]["after"] = "episode"
         for file, data in content.items():
             (folder / file).write_text(json.dumps(data))
         records = [

@@ -240,6 +240,21 @@ def test_a_figure_is_drawn_again_only_when_its_data_are_others(laboratory):
     assert drawn == {"table.png", *(f"table_{step}.png" for step in steps)}
 
 
+@pytest.mark.parametrize(("trials", "counted"), [(set(), "step"), ({"A"}, "step or episode"), ({"A", "B"}, "episode")])
+def test_figures_say_what_their_runs_count(laboratory, trials, counted):
+    """And are of the same data, by their hash."""
+    study = laboratory.declare(rows=rows("A", "B"), seeds=[0])
+    for row in study.rows:
+        laboratory.run([[0.0, 1.0, 2.0]], overrides=row.overrides, trials=row.name in trials)
+    runs.take_up(study, [laboratory.outputs])
+    made = table.assemble(study, runs.stored(study))
+    gains, profiles = drawing.task_gains(made), drawing.performance_profiles(made)
+    assert gains.draw.keywords["counted"] == drawing.gradient_steps(made).draw.keywords["counted"] == counted
+    assert gains.hash == drawing.Drawing(None, {name: np.array([[2.0]]) for name in "AB"}).hash
+    words = {"step": "gradient steps", "episode": "episodes", "step or episode": "gradient steps or episodes"}
+    assert profiles.draw.keywords["xlabel"] == f"return on a test task after 2 {words[counted]}"
+
+
 def test_a_study_may_ask_for_every_figure_that_there_is():
     assert set(drawing.KINDS) == set(declaration.FIGURES)
 
