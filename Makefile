@@ -22,7 +22,7 @@ test-slow: $(INSTALLED) ## run the tests that train for minutes
 	$(BIN)/pytest -m slow
 
 test-metaworld: $(METAWORLD)/.installed ## run the tests of Meta-World, in an environment of its own
-	$(METAWORLD)/bin/pytest -m metaworld tests/metaworld
+	$(METAWORLD)/bin/pytest -m metaworld tests/metaworld tests/test_comparators.py
 
 test-ray: $(RAY)/.installed ## run sweeps on a local Ray cluster, in an environment of their own
 	$(RAY)/bin/pytest -m ray tests/launchers/test_ray.py

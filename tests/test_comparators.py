@@ -14,8 +14,11 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "objectives.md").read_text()
 SECTION = PAGE.partition("## What to compare with")[2].partition("\n## ")[0]
 COMPARATORS = {name: row.split() for name, row in re.findall(r"^\| ([\w ]+) \| `([^`]+)` \|", SECTION, re.MULTILINE)}
-# Meta-World has an environment of its own: tests/metaworld.
-OPTIONS = [option for option in build.options(None)["tasks"] if not option.startswith("metaworld")]
+# Meta-World has an environment of its own, where `make test-metaworld` runs these.
+OPTIONS = [
+    pytest.param(option, marks=pytest.mark.metaworld) if option.startswith("metaworld") else option
+    for option in build.options(None)["tasks"]
+]
 SMALL = [
     "tasks.horizon=2", "policy.hidden_sizes=[4]", "iterations=1", "meta_batch_size=2", "trajectories=1", "threads=1",
     "evaluation.steps=1", "evaluation.trajectories=1", "evaluation.test_tasks=2", "evaluation.validation_tasks=2",
@@ -24,9 +27,10 @@ SMALLER = {"trajectories": "2", "evaluation.multiples": "[0.5,2]"}  # of what th
 
 
 def fitting(option: str) -> list[str]:
-    """Overrides for tiny runs on a task distribution."""
+    """Overrides for tiny runs on a task distribution, in this process."""
+    alone = ["tasks.workers=0"] if option.startswith("metaworld") else []
     discrete = build.component("tasks", build.compose([f"tasks={option}"]).tasks).spec.discrete
-    return [f"tasks={option}", f"policy={'categorical' if discrete else 'gaussian'}_mlp", *SMALL]
+    return [f"tasks={option}", f"policy={'categorical' if discrete else 'gaussian'}_mlp", *alone, *SMALL]
 
 
 def smaller(override: str) -> str:
