@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from metarl_exp.fast_weights import FastWeights
+from metarl_exp.fast_weights import FastWeights, acting_names
 from metarl_exp.inner_optimizer import InnerOptimizer, InnerRule
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, stack, zip_names
-from metarl_exp.types import Experience, Policy, require_finite
+from metarl_exp.maths.surrogate import value_loss
+from metarl_exp.types import Critic, Experience, Policy, require_finite
 from metarl_exp.validation import require_choice, require_integer, require_number
 
 InnerLoss = Callable[[Distribution, Distribution, Experience], Tensor]  # of π_φ, the π that acted, and its batch
@@ -28,7 +29,11 @@ ORDERS = ("first", "second")
 
 
 class Adaptation:
-    """How tasks are adapted to: K (`inner_steps`), the order, and the parts that an update is made of."""
+    """How tasks are adapted to: K (`inner_steps`), the order, and the parts that an update is made of.
+
+    With a `value_weight` the policy's critic adapts too, by the gradient of its value loss times the weight; with none
+    (null) it is the same in φ_0 … φ_K. Raises ValueError for a weight without a critic.
+    """
 
     def __init__(
         self,
@@ -38,14 +43,23 @@ class Adaptation:
         inner_optimizer: InnerOptimizer,
         fast_weights: FastWeights,
         inner_loss: InnerLoss,
+        value_weight: float | None = None,
     ) -> None:
         require_integer("adaptation.inner_steps", inner_steps, low=0)
         require_choice("adaptation.order", order, ORDERS)
         self.inner_steps, self.order = inner_steps, order
         self.policy, self.inner_optimizer, self.inner_loss = policy, inner_optimizer, inner_loss
-        self.fast_weights = fast_weights
+        self.fast_weights, self.value_weight = fast_weights, value_weight
+        self.fast = fast_weights.select(acting_names(policy))  # the names of what adapts
         parameters = dict(policy.named_parameters())
-        self.fast = fast_weights.select(parameters)  # the names of what adapts
+        if value_weight is not None:
+            require_number("adaptation.value_weight", value_weight, above=0)
+            if not isinstance(policy, Critic):
+                raise ValueError(
+                    f"adaptation.value_weight={value_weight}: the policy, {type(policy).__name__}, has no critic; "
+                    "take null, or one of policy=gaussian_mlp_critic, categorical_mlp_critic and the like"
+                )
+            self.fast += [name for name in parameters if name in policy.critic_names]
         self.step_sizes = inner_optimizer.step_sizes({n: parameters[n] for n in self.fast}, inner_steps)
 
     def meta_parameters(self) -> Parameters:
@@ -56,6 +70,15 @@ class Adaptation:
         """θ as what the policy takes, and inner step sizes."""
         policy = {name: p for name, p in theta.items() if name not in self.step_sizes}
         return policy, {name: theta[name] for name in self.step_sizes}
+
+    def losses(
+        self, parameters: Parameters, distribution: Distribution, acted: Distribution, experience: Experience
+    ) -> Tensor:
+        """Losses [N] whose gradients adapt, at some φ and its policy: the inner surrogate and, if asked, the critic's."""
+        losses = self.inner_loss(distribution, acted, experience)
+        if self.value_weight is None:
+            return losses
+        return losses + self.value_weight * value_loss_of(self.policy, parameters, experience)
 
     def start(self, theta: Parameters, num_tasks: int, order: str) -> AdaptationPath:
         """φ_0 = θ for N tasks, to be stepped as experience comes in; context parameters are zero there."""
@@ -99,7 +122,7 @@ class AdaptationPath:
         with torch.enable_grad():
             distribution = adaptation.policy(self.parameters, experience.observations)
             acted = constant(distribution) if acted is None else acted
-            losses = adaptation.inner_loss(distribution, acted, experience)
+            losses = adaptation.losses(self.parameters, distribution, acted, experience)
             require_finite("inner loss (index: task)", losses, experience)
             # In first order nothing asks for the gradients of what does not adapt; in second, H_k φ̇_k does. Summed
             # over tasks: the parameters are stacked, so each task's gradient is its own.
@@ -156,6 +179,16 @@ class AdaptationPath:
                     gradients = {n: forward_ad.make_dual(g, curved[n]) for n, g in gradients.items()}
                 duals = self._updated(rule, duals, gradients, step.scale)
             return {n: tangent_of(d).detach() for n, d in duals.items()}
+
+
+def value_loss_of(policy: Policy, parameters: Parameters, experience: Experience) -> Tensor:
+    """Mean over valid steps of ½ (V_φ − target)² of a policy's critic, [N].
+
+    Raises ValueError if the policy has no critic, or the experience no targets for one.
+    """
+    if not isinstance(policy, Critic) or experience.targets is None:
+        raise ValueError("a value loss needs a policy with a critic, and its targets: take advantage=critic")
+    return value_loss(policy.values(parameters, experience.observations), experience.targets, experience.mask)
 
 
 def constant(distribution: Distribution) -> Distribution:

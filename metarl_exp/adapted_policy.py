@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation, require_schedule, scale_at
-from metarl_exp.advantage import GAE
+from metarl_exp.advantage import GeneralisedAdvantages
 from metarl_exp.maths.parameters import Parameters, detach
 from metarl_exp.sampler import join_episodes, rollout
 from metarl_exp.streams import stream
@@ -52,7 +52,7 @@ def adapt_to(
     env: Any,
     theta: Parameters,
     adaptation: Adaptation,
-    advantage: GAE,
+    advantage: GeneralisedAdvantages,
     episodes: int,
     steps: int,
     step_scale: Sequence[float],

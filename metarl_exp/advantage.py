@@ -1,51 +1,111 @@
-"""From raw trajectories to advantages: discounting, the baseline and normalisation. Owner of γ and λ."""
+"""From raw trajectories to advantages: discounting, the values that are subtracted, normalisation. Owner of γ and λ."""
+
+from abc import ABC, abstractmethod
 
 import torch
+from torch import Tensor
 
 from metarl_exp.maths import baseline
 from metarl_exp.maths.parameters import Parameters, detach
 from metarl_exp.maths.returns import discounted_sums, generalised_advantages, standardise
-from metarl_exp.types import Experience, Trajectories
+from metarl_exp.types import Critic, Experience, Policy, Trajectories
 from metarl_exp.validation import require_flag, require_number
 
 
-class GAE:
-    """Generalised advantages over a linear feature baseline that is fit, per task, on the batch itself.
+class GeneralisedAdvantages(ABC):
+    """Generalised advantages [schulman2016gae] over values V that a subclass has.
 
-    `bootstrap_time_limit` says what a time limit means: true, that it only interrupts the task, so the baseline's
-    value of the last observation is added; false, that the horizon is part of the task (the baseline sees the time),
-    as in the published experiments. `standardise` gives each task's advantages mean 0 and deviation 1.
+    `bootstrap_time_limit` says what a time limit means: true, that it only interrupts the task, so the value of the
+    last observation is added; false, that the horizon is part of the task (as in the published experiments, whose
+    baseline sees the time). `standardise` gives each task's advantages mean 0 and deviation 1.
     """
 
-    def __init__(
-        self, discount: float, gae_lambda: float, ridge: float, standardise: bool, bootstrap_time_limit: bool
-    ) -> None:
+    def __init__(self, discount: float, gae_lambda: float, standardise: bool, bootstrap_time_limit: bool) -> None:
         require_number("advantage.discount", discount, low=0, high=1)
         require_number("advantage.gae_lambda", gae_lambda, low=0, high=1)
-        require_number("advantage.ridge", ridge, above=0)
         require_flag("advantage.standardise", standardise)
         require_flag("advantage.bootstrap_time_limit", bootstrap_time_limit)
-        self.discount, self.gae_lambda, self.ridge = discount, gae_lambda, ridge
+        self.discount, self.gae_lambda = discount, gae_lambda
         self.standardise, self.bootstrap_time_limit = standardise, bootstrap_time_limit
+
+    @abstractmethod
+    def values(self, trajectories: Trajectories, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        """V of every observation [N, M, T] and of what followed the last step [N, M], float64."""
+
+    def targets(self, advantages: Tensor, values: Tensor) -> Tensor | None:
+        """What V should have been, [N, M, T], from advantages before they are standardised; None: V is not learned."""
+        return None
 
     @torch.no_grad()
     def __call__(self, trajectories: Trajectories, parameters: Parameters) -> Experience:
         """Trajectories [N, M, T, …] and the φ that acted → Experience; the only place where anything is fitted."""
         t, rewards, mask = trajectories, trajectories.rewards.double(), trajectories.mask
-        time = torch.arange(mask.shape[-1], device=mask.device)
-        inputs = baseline.features(t.observations, time)
-        weights = baseline.fit_ridge(inputs, discounted_sums(rewards, self.discount), mask, self.ridge)
-        values = baseline.predict(inputs, weights)
-        final_value = torch.zeros_like(values[..., 0])
-        if self.bootstrap_time_limit:
-            final_inputs = baseline.features(t.final_observations.unsqueeze(2), mask.sum(-1, keepdim=True))
-            final_value = baseline.predict(final_inputs, weights).squeeze(-1)
+        values, final_value = self.values(t, parameters)
+        if not self.bootstrap_time_limit:
+            final_value = torch.zeros_like(final_value)
         advantages = generalised_advantages(
             rewards, values, final_value, t.terminal, mask, self.discount, self.gae_lambda
         )
+        targets = self.targets(advantages, values)
         if self.standardise:
             advantages = standardise(advantages, mask)
-        dtype, from_start = t.rewards.dtype, rewards * self.discount**time
+        dtype = t.rewards.dtype
+        from_start = rewards * self.discount ** torch.arange(mask.shape[-1], device=mask.device)
         return Experience(
-            t.observations, t.actions, advantages.to(dtype), mask, detach(parameters), from_start.to(dtype)
+            t.observations,
+            t.actions,
+            advantages.to(dtype),
+            mask,
+            detach(parameters),
+            from_start.to(dtype),
+            None if targets is None else targets.masked_fill(~mask, 0.0).to(dtype),
         )
+
+
+class GAE(GeneralisedAdvantages):
+    """Over a linear feature baseline that is fit, per task, on the batch itself."""
+
+    def __init__(
+        self, discount: float, gae_lambda: float, ridge: float, standardise: bool, bootstrap_time_limit: bool
+    ) -> None:
+        super().__init__(discount, gae_lambda, standardise, bootstrap_time_limit)
+        require_number("advantage.ridge", ridge, above=0)
+        self.ridge = ridge
+
+    def values(self, trajectories: Trajectories, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        """The fitted baseline's; the parameters have no part in it."""
+        t, mask = trajectories, trajectories.mask
+        inputs = baseline.features(t.observations, torch.arange(mask.shape[-1], device=mask.device))
+        weights = baseline.fit_ridge(inputs, discounted_sums(t.rewards.double(), self.discount), mask, self.ridge)
+        final_inputs = baseline.features(t.final_observations.unsqueeze(2), mask.sum(-1, keepdim=True))
+        return baseline.predict(inputs, weights), baseline.predict(final_inputs, weights).squeeze(-1)
+
+
+class CriticGAE(GeneralisedAdvantages):
+    """Over the values of the acting policy's own critic, at the φ that acted, as numbers: nothing is fitted.
+
+    The critic learns by the value losses of the objective and, where asked, of the adaptation, from targets Â + V: the
+    λ-returns [sutton2018, Sec. 12.1], which with λ = 1 are discounted rewards to go. Raises ValueError for a policy
+    without a critic.
+    """
+
+    def __init__(
+        self, discount: float, gae_lambda: float, standardise: bool, bootstrap_time_limit: bool, policy: Policy
+    ) -> None:
+        super().__init__(discount, gae_lambda, standardise, bootstrap_time_limit)
+        if not isinstance(policy, Critic):
+            raise ValueError(
+                f"advantage=critic with policy={type(policy).__name__}, which has no critic: take one of "
+                "policy=gaussian_mlp_critic, categorical_mlp_critic and the like, or advantage=gae"
+            )
+        self.critic = policy
+
+    def values(self, trajectories: Trajectories, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        """The critic's; one with memory goes on to the last observation from those before."""
+        values = self.critic.values(parameters, trajectories.seen()).double()
+        final = values.gather(2, trajectories.mask.sum(-1, keepdim=True)).squeeze(-1)
+        return values[..., :-1], final
+
+    def targets(self, advantages: Tensor, values: Tensor) -> Tensor:
+        """λ-returns, [N, M, T]."""
+        return advantages + values

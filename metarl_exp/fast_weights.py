@@ -1,12 +1,19 @@
 """What adapts: which parameters the inner loop changes. The others are shared by all tasks.
 
-What does not adapt is still learned outside, by way of what adapts on top of it; only a context is not.
+What does not adapt is still learned outside, by way of what adapts on top of it; only a context is not. The choice is
+among what actions depend on: a critic adapts by its own loss, or not at all (`adaptation.value_weight`).
 """
 
 from collections.abc import Iterable
 from typing import Protocol
 
-from metarl_exp.types import Policy
+from metarl_exp.types import Critic, Policy
+
+
+def acting_names(policy: Policy) -> list[str]:
+    """The names of the parameters that actions depend on: all but those of a critic."""
+    critic = policy.critic_names if isinstance(policy, Critic) else frozenset()
+    return [name for name, _ in policy.named_parameters() if name not in critic]
 
 
 class FastWeights(Protocol):
@@ -18,7 +25,7 @@ class FastWeights(Protocol):
 
 
 class All:
-    """Every parameter adapts, log-std included.  [finn2017maml]"""
+    """Every parameter that actions depend on adapts, log-std included.  [finn2017maml]"""
 
     def select(self, names: Iterable[str]) -> list[str]:
         """All of them."""
@@ -41,7 +48,7 @@ class Body:
 
     def __init__(self, policy: Policy) -> None:
         self.head = policy.head_names
-        if not self.select(name for name, _ in policy.named_parameters()):
+        if not self.select(acting_names(policy)):
             raise ValueError("fast_weights=body: the policy has a head only; it needs hidden layers")
 
     def select(self, names: Iterable[str]) -> list[str]:

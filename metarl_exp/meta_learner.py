@@ -20,7 +20,7 @@ from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation
 from metarl_exp.adapted_policy import AdaptedPolicy, adapt_to
-from metarl_exp.advantage import GAE
+from metarl_exp.advantage import GAE, GeneralisedAdvantages
 from metarl_exp.combiner import Combiner, Mean
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
@@ -32,7 +32,7 @@ from metarl_exp.statistics import t_interval
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import TaskDistribution
 from metarl_exp.tasks.base import Divisible
-from metarl_exp.types import Iteration, Policy
+from metarl_exp.types import Critic, Iteration, Policy
 from metarl_exp.validation import require_integer, require_number
 
 
@@ -83,7 +83,7 @@ class MetaLearner:
         *,
         task_distribution: TaskDistribution,
         policy: Policy,
-        advantage: GAE,
+        advantage: GeneralisedAdvantages,
         adaptation: Adaptation,
         objective: MetaObjective,
         outer_optimizer: TRPO | TorchOptimizer,
@@ -96,6 +96,11 @@ class MetaLearner:
         require_integer("meta_batch_size", meta_batch_size, low=1)
         require_integer("trajectories", trajectories, low=1)
         objective.refuse(adaptation, outer_optimizer)
+        if isinstance(policy, Critic) and isinstance(advantage, GAE):
+            raise ValueError(
+                f"advantage=gae with policy={type(policy).__name__}: the linear baseline takes the place of its "
+                "critic, whose values nothing would use; take advantage=critic, or a policy without a critic"
+            )
         if isinstance(task_distribution, Divisible) and adaptation.inner_steps > 0:
             raise ValueError(
                 f"adaptation.inner_steps={adaptation.inner_steps} with trials of several episodes: a trial is where a "

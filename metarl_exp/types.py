@@ -54,6 +54,11 @@ class Trajectories(NamedTuple):
         """Undiscounted sum of rewards of each episode, [N, M]."""
         return self.rewards.sum(-1)
 
+    def seen(self) -> Tensor:
+        """All observations, with what followed the last step of each episode: [N, M, T + 1, S]."""
+        seen = torch.cat([self.observations, torch.zeros_like(self.observations[:, :, :1])], dim=2)
+        return seen.scatter(2, after_last(self.mask, seen), self.final_observations.unsqueeze(2))
+
     def only(self, kept: Tensor) -> Trajectories:
         """The steps where `kept` [N, M, T] is true, one of each episode at least, in their order and without gaps.
 
@@ -66,8 +71,7 @@ class Trajectories(NamedTuple):
             index = order.view(*order.shape, *[1] * (x.dim() - 3)).expand(*order.shape, *x.shape[3:])
             return zero_where(~mask, x.gather(2, index))
 
-        seen = torch.cat([self.observations, torch.zeros_like(self.observations[:, :, :1])], dim=2)
-        seen = seen.scatter(2, after_last(self.mask, seen), self.final_observations.unsqueeze(2))
+        seen = self.seen()
         return Trajectories(
             *map(moved, (self.observations, self.actions, self.rewards, self.terminal)),
             mask=mask,
@@ -96,10 +100,11 @@ class Experience(NamedTuple):
     mask: Tensor  # [N, M, T] bool
     parameters: Parameters  # the φ_k [N, ...] that acted
     rewards: Tensor  # [N, M, T] γ^t r_t, discounted from the start of the episode
+    targets: Tensor | None = None  # [N, M, T] what a critic's values should have been, if there is a critic
 
     def of(self, tasks: Tensor) -> Experience:
         """That of some tasks (indices)."""
-        parts = {name: x[tasks] for name, x in self._asdict().items() if name != "parameters"}
+        parts = {n: x[tasks] for n, x in self._asdict().items() if isinstance(x, Tensor)}
         return Experience(**parts, parameters={name: p[tasks] for name, p in self.parameters.items()})
 
 
@@ -153,6 +158,20 @@ class Policy(Protocol):
 
         It starts without memory, so each episode asks for one of its own.
         """
+        ...
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """What a policy adds that says what its observations are worth.
+
+    `critic_names` are the parameters that its values depend on and its actions do not.
+    """
+
+    @property
+    def critic_names(self) -> frozenset[str]: ...
+    def values(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """Discounted reward to come after observations [N, M, T, S]: [N, M, T], in units of reward."""
         ...
 
 

@@ -18,17 +18,24 @@ OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
 COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
 DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
+CRITIC = {"advantage": "critic", "objective.value_weight": "0.5", "outer_optimizer": "adam"}
 # Beside an option, so that it builds.
 NEEDS = {
     ("objective", "reptile"): {"adaptation.order": "first", "outer_optimizer": "adam"},
     ("objective", "joint"): {"adaptation": "none"},
     ("outer_optimizer", "ppo"): {"objective": "promp"},
     ("fast_weights", "context"): {"policy": "gaussian_mlp_context"},
+    ("advantage", "critic"): CRITIC | {"policy": "gaussian_mlp_critic"},
+    ("policy", "gaussian_mlp_critic"): CRITIC,
+    ("policy", "categorical_mlp_critic"): CRITIC,
+    ("policy", "gaussian_gru_critic"): CRITIC,
+    ("policy", "categorical_gru_critic"): CRITIC,
     ("policy", "gaussian_conv"): {"policy.image": "[1,1,2]", "policy.kernel_size": "1"},
     ("policy", "categorical_conv"): {"policy.image": "[1,2,2]", "policy.kernel_size": "1"},
 }
 WIRED = {
     "policy": {"spec", "generator", "dtype"},
+    "advantage": {"policy"},
     "fast_weights": {"policy"},
     "adaptation": {"policy", "inner_optimizer", "fast_weights", "inner_loss"},
 }
@@ -36,7 +43,7 @@ WIRED = {
 
 def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
-    assert len(COMPONENTS) == 71
+    assert len(COMPONENTS) == 76
     assert "finn2017/navigation_2d" in EXPERIMENTS
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert {group for group, _ in COMPONENTS} == groups - {"experiment", "hydra"}

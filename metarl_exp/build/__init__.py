@@ -55,6 +55,8 @@ ADDED: dict[str, Any] = {
 NEUTRAL: dict[str, Any] = ADDED | {
     "objective.step_weights": None,
     "objective.clip": None,
+    "objective.value_weight": None,
+    "adaptation.value_weight": None,
     "outer_optimizer.scheduler": None,
     "outer_optimizer.max_gradient_norm": None,
 }
@@ -157,7 +159,7 @@ def build(config: DictConfig) -> Parts:
     learner = MetaLearner.from_parts(
         task_distribution=tasks,
         policy=policy,
-        advantage=component("advantage", config.advantage),
+        advantage=component("advantage", config.advantage, policy=policy),
         adaptation=adaptation,
         objective=objective,
         combiner=component("combiner", config.combiner),

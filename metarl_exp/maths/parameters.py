@@ -37,6 +37,12 @@ def unflatten(vector: Tensor, like: Parameters) -> Parameters:
     return {name: piece.view(p.shape) for (name, p), piece in zip(like.items(), pieces, strict=True)}
 
 
+def below(prefix: str, parameters: Parameters) -> Parameters:
+    """Those of the submodule `prefix`, by their names in it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): p for name, p in parameters.items() if name.startswith(start)}
+
+
 def zip_names(names: Iterable[str], tensors: Iterable[Tensor]) -> Parameters:
     """{name: tensor}, refusing lists of different lengths."""
     return dict(zip(names, tensors, strict=True))

@@ -1,4 +1,4 @@
-"""Policy-gradient surrogates of one task, [N, M, T] → losses [N]. Their *gradients* are what matters."""
+"""Losses of one task, [N, M, T] → [N]: policy-gradient surrogates, whose *gradients* are what matters, and a critic's."""
 
 import torch
 from torch import Tensor
@@ -63,6 +63,11 @@ def loaded_dice_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, 
     new, old = (_until(x, mask) for x in (log_prob, old_log_prob))
     before = box(*(torch.nn.functional.pad(x, (1, 0))[..., :-1] for x in (new, old)))
     return -masked_mean((box(new, old) - before) * advantage, mask)
+
+
+def value_loss(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Mean over valid steps of ½ (V − target)², in units of reward²; targets are numbers."""
+    return 0.5 * masked_mean((values - targets).square(), mask)
 
 
 def _until(log_prob: Tensor, mask: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from metarl_exp.adaptation import Adaptation, AdaptationPath, constant
+from metarl_exp.adaptation import Adaptation, AdaptationPath, constant, value_loss_of
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.reductions import masked_mean
@@ -52,6 +52,10 @@ class Visit:
     def acted(self) -> Distribution:
         """The policy that sampled the batch, without history."""
         return constant(self.distribution) if self._acted is None else self._acted
+
+    def value_loss(self) -> Tensor:
+        """That of the critic of φ_k on the batch, [N]."""
+        return value_loss_of(self._policy, self.parameters, self.experience)
 
     def moved(self) -> Tensor:
         """Mean over valid steps of KL(π that sampled ‖ π_φ_k) in nats, [N]."""

@@ -24,7 +24,7 @@ from metarl_exp.maths.surrogate import (
     ratio_loss,
 )
 from metarl_exp.objective.base import OuterOptimizer, Visit
-from metarl_exp.types import Experience
+from metarl_exp.types import Critic, Experience, Policy
 from metarl_exp.validation import require_choice, require_number
 
 SCORES = ("sum", "mean")
@@ -40,15 +40,23 @@ class MAML:
 
     `step_weights`, w_0 … w_K, make the outer loss Σ_k w_k L(φ_k), each on the batch that φ_k sampled, instead of
     L(φ_K) alone.  [antoniou2019maml, as multi-step loss] `clip`, ε, clips the outer ratio to 1 ± ε, for optimizers that
-    take more than one step on a batch.
+    take more than one step on a batch. `value_weight` is that of the value loss of a policy's critic, which is added
+    to every L(φ_k): the critic of φ_k on the batch that φ_k sampled.
     """
 
-    def __init__(self, step_weights: Sequence[float] | None = None, clip: float | None = None) -> None:
+    def __init__(
+        self,
+        step_weights: Sequence[float] | None = None,
+        clip: float | None = None,
+        value_weight: float | None = None,
+    ) -> None:
         for weight in step_weights or []:
             require_number("objective.step_weights", weight, low=0)
         if clip is not None:
             require_number("objective.clip", clip, above=0)
-        self.step_weights, self.clip = step_weights, clip
+        if value_weight is not None:
+            require_number("objective.value_weight", value_weight, above=0)
+        self.step_weights, self.clip, self.value_weight = step_weights, clip, value_weight
 
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean log π Â, [N]."""
@@ -56,7 +64,13 @@ class MAML:
         return log_likelihood_loss(log_prob, experience.advantages, experience.mask)
 
     def loss_after(self, visit: Visit) -> Tensor:
-        """−mean π / π_old Â of one φ_k on its batch, clipped if asked, [N]."""
+        """−mean π / π_old Â of one φ_k on its batch, clipped if asked, and the value loss of a critic, [N]."""
+        if self.value_weight is None:
+            return self.surrogate_after(visit)
+        return self.surrogate_after(visit) + self.value_weight * visit.value_loss()
+
+    def surrogate_after(self, visit: Visit) -> Tensor:
+        """The first of the two."""
         actions, advantages, mask = visit.experience.actions, visit.experience.advantages, visit.experience.mask
         new, old = visit.distribution.log_prob(actions), visit.acted.log_prob(actions)
         if self.clip is None:
@@ -71,7 +85,9 @@ class MAML:
         return torch.stack(weighted).sum(0)
 
     def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
-        """ValueError for weights of another number of steps, or all 0, and many steps on a loss without a clip."""
+        """ValueError for weights of another number of steps, or all 0, many steps on a loss without a clip, a critic
+        without a value loss or the reverse, and a value loss in a trust region.
+        """
         weights, needed = self.step_weights, adaptation.inner_steps + 1
         if weights is not None and (len(weights) != needed or not any(weights)):
             raise ValueError(
@@ -82,6 +98,24 @@ class MAML:
             raise ValueError(
                 f"objective.clip=null with outer_optimizer={type(outer_optimizer).__name__}, which takes several steps "
                 "on one batch: say how far the ratio may go, such as objective.clip=0.2, or take objective=promp"
+            )
+        self._refuse_for_a_critic(adaptation.policy, outer_optimizer)
+
+    def _refuse_for_a_critic(self, policy: Policy, outer_optimizer: OuterOptimizer) -> None:
+        weight, kind = self.value_weight, type(policy).__name__
+        if weight is None:
+            if isinstance(policy, Critic):
+                raise ValueError(
+                    f"objective.value_weight=null with policy={kind}, whose critic would never learn: say how much its "
+                    "error counts, such as objective.value_weight=0.5"
+                )
+            return
+        if not isinstance(policy, Critic):
+            raise ValueError(f"objective.value_weight={weight} with policy={kind}, which has no critic: take null")
+        if outer_optimizer.uses_curvature:
+            raise ValueError(
+                f"objective.value_weight={weight} with outer_optimizer={type(outer_optimizer).__name__}: a trust region "
+                "of policies bounds no step of a critic, which the KL knows nothing of; take ppo or adam"
             )
 
 
@@ -100,9 +134,14 @@ class EMAML(MAML):
     """
 
     def __init__(
-        self, surrogate: str, scores: str, step_weights: Sequence[float] | None = None, clip: float | None = None
+        self,
+        surrogate: str,
+        scores: str,
+        step_weights: Sequence[float] | None = None,
+        clip: float | None = None,
+        value_weight: float | None = None,
     ) -> None:
-        super().__init__(step_weights, clip)
+        super().__init__(step_weights, clip, value_weight)
         if surrogate != "log_likelihood":
             raise ValueError(
                 f"objective.surrogate={surrogate!r}: the pre-update term goes with log_likelihood only; a ratio or "
@@ -176,9 +215,15 @@ class ProMP(LVC):
     ε → ∞ and η = 0 this is LVC. First order: as MAML's.
     """
 
-    def __init__(self, clip: float, kl_penalty: float, step_weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        clip: float,
+        kl_penalty: float,
+        step_weights: Sequence[float] | None = None,
+        value_weight: float | None = None,
+    ) -> None:
         require_number("objective.clip", clip, above=0)
-        super().__init__(step_weights, clip)
+        super().__init__(step_weights, clip, value_weight)
         require_number("objective.kl_penalty", kl_penalty, low=0)
         self.kl_penalty = kl_penalty
 
@@ -208,13 +253,17 @@ class Reptile(MAML):
         return torch.stack(terms).sum(0)
 
     def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
-        """ValueError for no inner steps, second order, learned step sizes, and an optimizer that measures curvature."""
+        """ValueError for no inner steps, second order, learned step sizes, a critic, which it has no loss for, and an
+        optimizer that measures curvature or repeats.
+        """
         _require("reptile", "adaptation.inner_steps", adaptation.inner_steps, adaptation.inner_steps > 0,
                  "θ − φ_K is 0 without a step")  # fmt: skip
         _require("reptile", "adaptation.order", adaptation.order, adaptation.order == "first",
                  "it takes no derivative of the adaptation: say first")  # fmt: skip
         _require("reptile", "inner_optimizer", type(adaptation.inner_optimizer).__name__, not adaptation.step_sizes,
                  "it takes no derivative of the adaptation: take fixed step sizes")  # fmt: skip
+        _require("reptile", "policy", type(adaptation.policy).__name__, not isinstance(adaptation.policy, Critic),
+                 "its loss has no value loss, so that a critic would never learn: take a policy without")  # fmt: skip
         _require("reptile", "outer_optimizer", type(outer_optimizer).__name__, not outer_optimizer.uses_curvature,
                  "a trust region of policies bounds no step towards φ_K: take sgd or adam")  # fmt: skip
         _require("reptile", "outer_optimizer", type(outer_optimizer).__name__, not outer_optimizer.repeats,
@@ -227,8 +276,8 @@ class Joint(MAML):
     Outer: MAML's for K = 0. Whatever adapts to a task, evaluation fine-tunes the result on it.
     """
 
-    def __init__(self, clip: float | None = None) -> None:
-        super().__init__(clip=clip)
+    def __init__(self, clip: float | None = None, value_weight: float | None = None) -> None:
+        super().__init__(clip=clip, value_weight=value_weight)
 
     def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
         """ValueError for inner steps, and as MAML."""

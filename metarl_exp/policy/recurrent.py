@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from metarl_exp.maths.distributions import Distribution
-from metarl_exp.maths.parameters import Parameters
-from metarl_exp.policy.mlp import CategoricalMLP, GaussianMLP, linear
+from metarl_exp.maths.parameters import Parameters, below
+from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP, linear
 from metarl_exp.types import Acting, Spec
 from metarl_exp.validation import require_choice, require_integer
 
@@ -48,8 +48,8 @@ def lstm(given: Tensor, recalled: Tensor, state: State) -> State:
 CELLS = {"gru": Cell(3, 1, gru), "lstm": Cell(4, 2, lstm)}
 
 
-class Recurrent(nn.Module):
-    """A memory of H = `hidden_size` numbers and the policy `readout`, which sees the memory instead of the observation.
+class Memory(nn.Module):
+    """A memory of H = `hidden_size` numbers and the network `readout`, which sees it instead of the observation.
 
     Input weights are Xavier-uniform, recurrent ones orthogonal, a gate at a time; biases are zero (ours).
     """
@@ -59,13 +59,12 @@ class Recurrent(nn.Module):
         cell: str,
         hidden_size: int,
         spec: Spec,
-        readout: GaussianMLP | CategoricalMLP,
+        readout: MLP,
         generator: torch.Generator | None,
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
         self.cell, self.hidden_size, self.spec, self.readout = CELLS[cell], hidden_size, spec, readout
-        self.distribution = readout.distribution
         rows = self.cell.gates * hidden_size
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = (
             nn.Parameter(torch.zeros(*shape, dtype=dtype))
@@ -74,6 +73,39 @@ class Recurrent(nn.Module):
         for given, recalled in zip(*(w.chunk(self.cell.gates) for w in (self.weight_ih, self.weight_hh)), strict=True):
             nn.init.xavier_uniform_(given, generator=generator)
             nn.init.orthogonal_(recalled, generator=generator)
+
+    def remembered(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """What is read at each of the steps [N, M, T, S], of those until then: [N, M, T, H]."""
+        given, state, read = self._given(parameters, observations), self._empty(observations[:, :, 0]), []
+        for now in given.unbind(2):
+            state = self._next(parameters, now, state)
+            read.append(state[0])
+        return torch.stack(read, dim=2)
+
+    def outputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """The network alone: [N, M, T, S] → [N, M, T, out]."""
+        return self.readout.outputs(below("readout", parameters), self.remembered(parameters, observations))
+
+    def _given(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        return linear(observations, parameters["weight_ih"], parameters["bias_ih"])
+
+    def _next(self, parameters: Parameters, given: Tensor, state: State) -> State:
+        return self.cell.step(given, linear(state[0], parameters["weight_hh"], parameters["bias_hh"]), state)
+
+    def _empty(self, observations: Tensor) -> State:
+        """The state before the first step, for observations [N, M, S] of one."""
+        return (observations.new_zeros(*observations.shape[:2], self.hidden_size),) * self.cell.states
+
+
+class Recurrent(Memory):
+    """A memory that the policy `readout` acts by."""
+
+    readout: GaussianMLP | CategoricalMLP
+
+    @property
+    def distribution(self) -> type[Distribution]:
+        """That of the readout."""
+        return self.readout.distribution
 
     @property
     def head_names(self) -> frozenset[str]:
@@ -87,14 +119,10 @@ class Recurrent(nn.Module):
 
     def forward(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """The policy at each of the steps [N, M, T, S], which remembers those before."""
-        given, state, read = self._given(parameters, observations), self._empty(observations[:, :, 0]), []
-        for now in given.unbind(2):
-            state = self._next(parameters, now, state)
-            read.append(state[0])
-        return self.readout(self._of_readout(parameters), torch.stack(read, dim=2))
+        return self.readout(below("readout", parameters), self.remembered(parameters, observations))
 
     def acting(self, parameters: Parameters) -> Acting:
-        act, state = self.readout.acting(self._of_readout(parameters)), None
+        act, state = self.readout.acting(below("readout", parameters)), None
 
         def distribution(observations: Tensor, waiting: Tensor | None = None) -> Distribution:
             nonlocal state
@@ -104,20 +132,6 @@ class Recurrent(nn.Module):
             return act(after[0])
 
         return distribution
-
-    def _given(self, parameters: Parameters, observations: Tensor) -> Tensor:
-        return linear(observations, parameters["weight_ih"], parameters["bias_ih"])
-
-    def _next(self, parameters: Parameters, given: Tensor, state: State) -> State:
-        return self.cell.step(given, linear(state[0], parameters["weight_hh"], parameters["bias_hh"]), state)
-
-    def _empty(self, observations: Tensor) -> State:
-        """The state before the first step, for observations [N, M, S] of one."""
-        return (observations.new_zeros(*observations.shape[:2], self.hidden_size),) * self.cell.states
-
-    @staticmethod
-    def _of_readout(parameters: Parameters) -> Parameters:
-        return {n.removeprefix("readout."): p for n, p in parameters.items() if n.startswith("readout.")}
 
 
 def _unless(waiting: Tensor, after: State, before: State) -> State:
