@@ -74,7 +74,7 @@ class Adaptation:
     def losses(
         self, parameters: Parameters, distribution: Distribution, acted: Distribution, experience: Experience
     ) -> Tensor:
-        """Losses [N] whose gradients adapt, at some φ and its policy: the inner surrogate and, if asked, the critic's."""
+        """Losses [N] of φ and its policy, whose gradients adapt: the inner surrogate and, if asked, the value loss."""
         losses = self.inner_loss(distribution, acted, experience)
         if self.value_weight is None:
             return losses

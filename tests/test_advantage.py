@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_exp.advantage import GAE
+from metarl_exp.advantage import GAE, CriticGAE
 from metarl_exp.maths import baseline
-from metarl_exp.types import Trajectories
+from metarl_exp.policy import CategoricalMLP, GaussianCriticMLP, GaussianCriticRNN
+from metarl_exp.types import Spec, Trajectories
 
 SETTINGS = {"discount": 0.9, "gae_lambda": 0.8, "ridge": 1e-5, "standardise": False, "bootstrap_time_limit": False}
 LENGTHS = torch.tensor([[4, 2, 4], [3, 4, 4]])
@@ -151,3 +152,110 @@ def test_the_experience_is_the_trajectories_with_advantages():
 def test_settings_that_mean_nothing_are_refused(field, value):
     with pytest.raises(ValueError, match=rf"advantage\.{field}="):
         gae(**{field: value})
+
+
+# ---- values of a critic
+
+
+def critic_gae(policy, **settings):
+    return CriticGAE(**{k: v for k, v in (SETTINGS | settings).items() if k != "ridge"}, policy=policy)
+
+
+def with_critic(kind=GaussianCriticMLP, size=(5,), tasks=2):
+    """A policy with a critic, and parameters of its own for each task."""
+    generator, spec = torch.Generator().manual_seed(1), Spec(2, 2, False, 4)
+    shape = (size, "tanh") if kind is GaussianCriticMLP else ("gru", size)
+    policy = kind(*shape, 1.0, 1e-6, 1e3, spec, generator, torch.float64)
+    stacked = {n: p.detach().expand(tasks, *p.shape) for n, p in policy.named_parameters()}
+    noise = {n: torch.randn(p.shape, generator=generator, dtype=torch.float64) for n, p in stacked.items()}
+    return policy, {n: p + 0.3 * noise[n] for n, p in stacked.items()}
+
+
+def mlp_values(phi, x):
+    """Of one episode's observations [T + 1, 2]."""
+    hidden = torch.tanh(x @ phi["critic.layers.0.weight"].T + phi["critic.layers.0.bias"])
+    return (hidden @ phi["critic.layers.1.weight"].T + phi["critic.layers.1.bias"])[:, 0]
+
+
+def gru_values(phi, x):
+    """By torch's own cell."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    cell = torch.nn.GRU(2, 3, dtype=torch.float64)
+    cell.load_state_dict({f"{name}_l0": phi[f"critic.{name}"] for name in names})
+    read = cell(x)[0].detach()
+    return (read @ phi["critic.readout.layers.0.weight"].T + phi["critic.readout.layers.0.bias"])[:, 0]
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+@pytest.mark.parametrize("lambda_", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize(
+    ("kind", "size", "values_of"), [(GaussianCriticMLP, (5,), mlp_values), (GaussianCriticRNN, 3, gru_values)]
+)
+def test_advantages_and_targets_over_a_critic_are_those_by_hand(kind, size, values_of, lambda_, bootstrap):
+    """Task after task and episode after episode; targets are λ-returns: G_t = r + γ ((1 − λ) V_{t+1} + λ G_{t+1})."""
+    policy, phi = with_critic(kind, size)
+    t = make_trajectories()
+    found = critic_gae(policy, gae_lambda=lambda_, bootstrap_time_limit=bootstrap)(t, phi)
+    targets, advantages = torch.zeros(2, 3, 4, dtype=torch.float64), torch.zeros(2, 3, 4, dtype=torch.float64)
+    for i in range(2):
+        for j in range(3):
+            length = int(LENGTHS[i, j])
+            seen = torch.cat([t.observations[i, j, :length], t.final_observations[i, j, None]])
+            values = values_of({name: p[i] for name, p in phi.items()}, seen)
+            if t.terminal[i, j].any() or not bootstrap:
+                values[-1] = 0.0
+            target = values[-1]
+            for step in reversed(range(length)):
+                target = t.rewards[i, j, step] + 0.9 * ((1 - lambda_) * values[step + 1] + lambda_ * target)
+                targets[i, j, step], advantages[i, j, step] = target, target - values[step]
+    torch.testing.assert_close(found.targets, targets, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.advantages, advantages, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.7, 1.0])
+def test_a_critic_that_is_right_leaves_no_advantage(lambda_):
+    """Deterministic episodes whose observation is what is to come: nothing after an end, 5 after a time limit."""
+    policy, phi = with_critic(size=(), tasks=1)
+    phi |= {"critic.layers.0.weight": torch.tensor([[[1.0, 0.0]]]).double(), "critic.layers.0.bias": torch.zeros(1, 1)}
+    rewards, to_come = torch.tensor([[[1.0, -2.0, 3.0], [1.0, -2.0, 3.0]]]).double(), torch.tensor([0.0, 5.0]).double()
+    values, after = [], to_come
+    for t in (2, 1, 0):
+        after = rewards[0, :, t] + 0.9 * after
+        values.insert(0, after)
+    values = torch.stack(values, -1)[None]
+    mask, terminal = torch.ones(1, 2, 3, dtype=torch.bool), torch.zeros(1, 2, 3, dtype=torch.bool)
+    terminal[0, 0, 2] = True
+    # What the first episode shows after its end is no value: it has to be left out.
+    final = torch.tensor([[[77.0, 0.0], [5.0, 0.0]]]).double()
+    observations = torch.stack([values, torch.zeros_like(values)], -1)
+    t = Trajectories(observations, torch.zeros(1, 2, 3, 2), rewards, terminal, mask, final)
+    phi = {name: p.double() for name, p in phi.items()}
+    found = critic_gae(policy, gae_lambda=lambda_, bootstrap_time_limit=True)(t, phi)
+    torch.testing.assert_close(found.advantages, torch.zeros(1, 2, 3).double(), rtol=0, atol=1e-14)
+    torch.testing.assert_close(found.targets, values, rtol=1e-14, atol=0)
+
+
+def test_over_a_critic_everything_is_a_plain_number_and_nothing_is_fitted(monkeypatch):
+    monkeypatch.setattr(baseline, "fit_ridge", None)
+    policy, phi = with_critic()
+    found = critic_gae(policy, standardise=True)(
+        make_trajectories(9), {name: p.requires_grad_() for name, p in phi.items()}
+    )
+    raw = critic_gae(policy)(make_trajectories(), phi)
+    assert not found.targets.requires_grad
+    assert not found.advantages.requires_grad
+    # Standardised are the advantages alone; padding changes neither.
+    torch.testing.assert_close(found.targets[..., :4], raw.targets, rtol=0, atol=1e-13)
+    assert not found.targets[..., 4:].any()
+    for advantages, mask in zip(found.advantages, found.mask, strict=True):
+        assert advantages[mask].std(correction=0).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_linear_baseline_has_no_targets():
+    assert gae()(make_trajectories(), {}).targets is None
+
+
+def test_a_policy_without_a_critic_is_refused():
+    policy = CategoricalMLP([4], "tanh", Spec(2, 2, True, 4))
+    with pytest.raises(ValueError, match="advantage=critic with policy=CategoricalMLP, which has no critic"):
+        critic_gae(policy)

@@ -1,4 +1,4 @@
-"""Losses of one task, [N, M, T] → [N]: policy-gradient surrogates, whose *gradients* are what matters, and a critic's."""
+"""Losses of one task, [N, M, T] → [N]: policy-gradient surrogates, whose *gradients* matter, and that of a critic."""
 
 import torch
 from torch import Tensor

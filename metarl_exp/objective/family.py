@@ -114,8 +114,8 @@ class MAML:
             raise ValueError(f"objective.value_weight={weight} with policy={kind}, which has no critic: take null")
         if outer_optimizer.uses_curvature:
             raise ValueError(
-                f"objective.value_weight={weight} with outer_optimizer={type(outer_optimizer).__name__}: a trust region "
-                "of policies bounds no step of a critic, which the KL knows nothing of; take ppo or adam"
+                f"objective.value_weight={weight} with outer_optimizer={type(outer_optimizer).__name__}: a trust "
+                "region of policies bounds no step of a critic, which the KL knows nothing of; take ppo or adam"
             )
 
 
