@@ -173,6 +173,7 @@ class MetaLearner:
             "return/tasks_made_worse": (batch.returns[:, -1] < batch.returns[:, 0]).double().mean().item(),
             **report,
             **function.interference(),
+            **function.critic(),
             "env_steps": float(self.env_steps),
             "perf/inner_s": adapted - started,
             "perf/outer_s": finished - adapted,

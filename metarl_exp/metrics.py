@@ -24,6 +24,7 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "outer/tasks_made_worse": ("share", "tasks whose meta-objective on the same batch the outer step raised"),
     "interference/cosine": ("1", "mean cosine of the meta-gradients of two tasks"),
     "interference/conflicting": ("share", "pairs of tasks whose meta-gradients have a negative cosine"),
+    "critic/error": ("reward", "root mean square of a critic's values minus their targets, after adaptation"),
     "ppo/steps": ("count", "steps of the optimizer on the batch before an early end, if any"),
     "cg/products": ("count", "curvature products of conjugate gradient"),
     "cg/residual": ("1", "relative residual that conjugate gradient stopped at"),

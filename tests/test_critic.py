@@ -339,3 +339,26 @@ def explained(learner):
     after = learner.inner_update(learner.task_distribution.sample(20, stream(1, "held out"))).experiences[-1]
     values = learner.policy.values(after.parameters, after.observations)
     return 1 - ((after.targets - values)[after.mask].var() / after.targets[after.mask].var()).item()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["adaptation=none", "objective=joint"], ["adaptation.value_weight=0.3", "inner_optimizer.lr=0.05"]],
+    ids=["ppo", "adapting"],
+)
+def test_an_actor_critic_learns_to_balance_and_its_critic_what_that_is_worth(overrides):
+    learner, records = trained(20, *overrides)
+    first, last = records[0], records[-1]
+    assert first.returns[:, -1].mean() < 30
+    assert last.returns[:, -1].mean() > 50
+    assert explained(trained(0, *overrides)[0]) < 0.1
+    assert explained(learner) > 0.3
+    assert last.metrics["critic/error"] < 0.6 * first.metrics["critic/error"]
+
+
+def test_the_logged_error_is_the_root_of_the_mean_square(close):
+    function = problem()
+    tasks = [value_error({n: p[i] for n, p in function.visits[-1].parameters.items()}, function.batch.experiences[-1], i)
+             for i in range(3)]  # fmt: skip
+    expected = (2 * torch.stack(tasks).mean()).sqrt().item()
+    assert function.critic() == {"critic/error": pytest.approx(expected, rel=1e-12)}

@@ -93,6 +93,13 @@ class MetaFunction:
             "interference/conflicting": (found < 0).double().mean().item(),
         }
 
+    def critic(self) -> dict[str, float]:
+        """How far a critic's values after adaptation are from their targets, if there is a critic."""
+        if self.visits[-1].experience.targets is None:
+            return {}
+        with torch.no_grad():
+            return {"critic/error": (2 * self.visits[-1].value_loss().mean()).sqrt().item()}
+
     def task_gradients(self) -> Parameters:
         """Σ_k (∂φ_k/∂θ)ᵀ ∂L_i/∂φ_k, the meta-gradient of every task by itself: {name: [N, ...]}."""
         leaves = [p for visit in self.visits for p in visit.parameters.values()]
