@@ -356,9 +356,9 @@ def test_an_actor_critic_learns_to_balance_and_its_critic_what_that_is_worth(ove
     assert last.metrics["critic/error"] < 0.6 * first.metrics["critic/error"]
 
 
-def test_the_logged_error_is_the_root_of_the_mean_square(close):
+def test_the_logged_error_is_the_root_of_the_mean_square():
     function = problem()
-    tasks = [value_error({n: p[i] for n, p in function.visits[-1].parameters.items()}, function.batch.experiences[-1], i)
-             for i in range(3)]  # fmt: skip
+    phi, last = function.visits[-1].parameters, function.batch.experiences[-1]
+    tasks = [value_error({name: p[task] for name, p in phi.items()}, last, task) for task in range(3)]
     expected = (2 * torch.stack(tasks).mean()).sqrt().item()
     assert function.critic() == {"critic/error": pytest.approx(expected, rel=1e-12)}
