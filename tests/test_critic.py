@@ -248,6 +248,7 @@ def test_a_critic_leaves_the_policy_as_it_is(kind, plain, arguments, close):
     stacked = {n: p + 0.3 * normal(generator, 2, *p.shape) for n, p in theta.items()}
     together = both.values(stacked, x)
     assert together.shape == (2, 3, 5)
+    assert (together - both.values(theta, x)).abs().max() > 1e-2
     for task in range(2):
         close(both.values({n: p[task] for n, p in stacked.items()}, x[task : task + 1])[0], together[task], 1e-13)
     assert isinstance(both, Critic)
