@@ -102,10 +102,12 @@ def gradient_steps(
     `counted` is what K counts instead: an `episode`, or a `step or episode`.
     """
     figure, (axes,), _ = _board({"": methods})
+    published = any(steps.published is not None for steps in methods.values())
+    solid = {"linestyle": "-"} if published else {}  # where dashes say «published», they tell no methods apart
     for number, (method, steps) in enumerate(methods.items()):
         returns = seeds_of(method, steps.returns)
         x = np.arange(returns.shape[1])
-        _line(axes, number, method, x, over_seeds(returns), linestyle="-")
+        _line(axes, number, method, x, over_seeds(returns), **solid)
         if steps.published is not None:
             if len(steps.published) != len(x):
                 raise ValueError(f"{method}: {len(steps.published)} published numbers for steps 0 … {x[-1]}")
@@ -114,7 +116,6 @@ def gradient_steps(
     axes.set(xlabel=results.AXES[counted], ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _show_lines([axes])
-    published = any(steps.published is not None for steps in methods.values())
     note = [Line2D([], [], **_printed("0.35", "o"), label="as published")] if published else []
     _note(axes, MEANS, [steps.returns for steps in methods.values()])
     _legend(figure, [axes], note)
