@@ -125,9 +125,10 @@ class EMAML(MAML):
     Adds, to MAML's outer loss, −Σ_k s_k (R − b): s_k is the score log π_φ_k of batch k, k < K, summed over all its
     steps (`scores: sum`) or their mean (`mean`, whose size does not grow with the batch, ours); R is the mean
     discounted return of the task after adaptation over its mean number of steps, as the rest of the loss is a mean over
-    steps, and b the same of the other tasks' mean return. With sums, episodes of one
-    length and advantages that are rewards to go, its gradient is without bias for J_II(M), the expected return after
-    an update with M sampled trajectories. First order drops ∇²L from ∂φ_k/∂θ in both parts.
+    steps, and b the same of the other tasks' mean return. With sums, episodes of one length and advantages that are
+    rewards to go, its gradient is without bias for J_II(M), the expected return after an update with M sampled
+    trajectories (`tests/laboratory/`); with means the credit is all but gone for M ≥ 10. First order drops ∇²L from
+    ∂φ_k/∂θ in both parts.
 
     `surrogate` may only be the log-likelihood: with a likelihood ratio or DiCE inside, the derivative of the inner
     gradient has part of this credit already, and would count it twice.
