@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from metarl_exp.figures.style import SIZE, STYLE, look, save
+from metarl_exp.figures.style import MARKS, SIZE, STYLE, look, save
 
 PANELS = {
     ("expected", "bias"): "bias for ∇J_I",
@@ -21,7 +21,6 @@ PANELS = {
     ("sampled", "error"): "error for ∇J_II(M)",
 }
 FLOOR = 1e-3  # what is less is not drawn
-MARKS: Any = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
 @matplotlib.rc_context(STYLE)

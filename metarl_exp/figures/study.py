@@ -22,7 +22,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from metarl_exp import results
 from metarl_exp.figures.bands import Band, Curve, on_common_grid, over_seeds, seeds_of
-from metarl_exp.figures.style import SIZE, STYLE, look, save
+from metarl_exp.figures.style import MARKS, SIZE, STYLE, look, save
 from metarl_exp.statistics import Interval
 
 WIDE = 7.0  # inches: panels side by side, over both columns
@@ -270,8 +270,7 @@ def _rows(panels: Mapping[str, Mapping[str, Any]]) -> tuple[Figure, list[Axes], 
 
 def _line(axes: Axes, number: int, method: str, x: np.ndarray, band: Band, **changes: Any) -> None:
     """A method's line with its band, if it has one."""
-    marks = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
-    axes.plot(x, band.mean, **({**look(number)._asdict(), **marks, "label": method} | changes))
+    axes.plot(x, band.mean, **({**look(number)._asdict(), **MARKS, "label": method} | changes))
     if np.isfinite(band.low).any():
         axes.fill_between(x, band.low, band.high, color=look(number).color, alpha=0.16, linewidth=0)
 

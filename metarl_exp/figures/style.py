@@ -31,6 +31,7 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # text stays text; publishers refuse the other kind
 }
 SIZE = (4.6, 3.1)  # inches: about a column of a two-column paper
+MARKS: Any = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}  # of a line's points
 
 
 class Look(NamedTuple):

@@ -71,11 +71,11 @@ class MAML:
 
     def surrogate_after(self, visit: Visit) -> Tensor:
         """The first of the two."""
-        actions, advantages, mask = visit.experience.actions, visit.experience.advantages, visit.experience.mask
-        new, old = visit.distribution.log_prob(actions), visit.acted.log_prob(actions)
+        experience = visit.experience
+        compared = _log_probs(visit.distribution, visit.acted, experience)
         if self.clip is None:
-            return ratio_loss(new, old, advantages, mask)
-        return clipped_ratio_loss(new, old, advantages, mask, self.clip)
+            return ratio_loss(*compared, experience.advantages, experience.mask)
+        return clipped_ratio_loss(*compared, experience.advantages, experience.mask, self.clip)
 
     def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
         """Losses [N] after adaptation, or their weighted sum over its steps."""
@@ -176,8 +176,7 @@ class LVC(MAML):
 
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean π / π_old Â, [N]."""
-        new, old = distribution.log_prob(experience.actions), acted.log_prob(experience.actions)
-        return ratio_loss(new, old, experience.advantages, experience.mask)
+        return ratio_loss(*_log_probs(distribution, acted, experience), experience.advantages, experience.mask)
 
 
 class DiCE(MAML):
@@ -190,8 +189,7 @@ class DiCE(MAML):
 
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean box γ^t r_t, [N]."""
-        new, old = distribution.log_prob(experience.actions), acted.log_prob(experience.actions)
-        return dice_loss(new, old, experience.rewards, experience.mask)
+        return dice_loss(*_log_probs(distribution, acted, experience), experience.rewards, experience.mask)
 
 
 class LoadedDiCE(MAML):
@@ -204,8 +202,7 @@ class LoadedDiCE(MAML):
 
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean of differences of boxes Â, [N]."""
-        new, old = distribution.log_prob(experience.actions), acted.log_prob(experience.actions)
-        return loaded_dice_loss(new, old, experience.advantages, experience.mask)
+        return loaded_dice_loss(*_log_probs(distribution, acted, experience), experience.advantages, experience.mask)
 
 
 class ProMP(LVC):
@@ -285,6 +282,11 @@ class Joint(MAML):
         super().refuse(adaptation, outer_optimizer)
         _require("joint", "adaptation.inner_steps", adaptation.inner_steps, adaptation.inner_steps == 0,
                  "joint training takes none: say adaptation=none")  # fmt: skip
+
+
+def _log_probs(distribution: Distribution, acted: Distribution, experience: Experience) -> tuple[Tensor, Tensor]:
+    """Of a batch's actions, under a policy and under the one that sampled them: [N, M, T] each."""
+    return distribution.log_prob(experience.actions), acted.log_prob(experience.actions)
 
 
 def _require(objective: str, field: str, value: Any, holds: bool, reason: str) -> None:

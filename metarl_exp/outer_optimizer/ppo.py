@@ -48,7 +48,8 @@ class PPO(TorchOptimizer):
         rule, schedule = self._begin(theta)
         steps = 0
         for tasks in self._groups(len(function.batch.tasks)):
-            here = function.at(theta, tasks)
+            # A first group of all tasks is the batch as it stands, adapted and differentiated already.
+            here = function if steps == 0 and self.minibatches == 1 else function.at(theta, tasks)
             if self.max_kl is not None and here.kl() > self.max_kl:
                 break
             self._descend(rule, theta, here.gradient())
