@@ -20,7 +20,7 @@ from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.laboratory.exact import CREDITS, Batches, advantages, all_batches
 from metarl_exp.laboratory.mdp import TinyMDP
 from metarl_exp.laboratory.policy import TabularSoftmax
-from metarl_exp.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, MetaBatch, MetaFunction
+from metarl_exp.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, MetaBatch, MetaFunction, ProMP, Reptile
 from metarl_exp.types import Experience
 from metarl_exp.validation import require_choice
 
@@ -31,6 +31,8 @@ OBJECTIVES: dict[str, MAML] = {
     "lvc": LVC(),
     "dice": DiCE(),
     "loaded_dice": LoadedDiCE(),
+    "promp": ProMP(clip=0.3, kl_penalty=0.0005),
+    "reptile": Reptile(),
 }
 Draw = Callable[[Tensor], Tensor]  # from the policies [N, S, A] that act to the numbers of their trajectories [N, M]
 
@@ -115,7 +117,8 @@ def meta_gradients(
     """Meta-gradients of N = `replicates` tasks, one inner step for each of the `inner` draws: [N, P].
 
     The batch after adaptation is drawn by `outer`, or, with None, taken in expectation. E-MAML's baseline is the mean
-    of the other replicates, which is fair where they are independent. `exhaustive` says that they are all outcomes
+    of the other replicates, which is fair where they are independent. Reptile's θ − φ_K is divided by −α, so that it is
+    K steps' sum of estimates of ∇V. `exhaustive` says that they are all outcomes
     there are: what is left when one is taken out then depends on that one, as the mean of the others is
     (N · mean − R) / (N − 1); rewards times (N − 1) / N leave R less a constant.
     """
@@ -135,7 +138,8 @@ def meta_gradients(
     nothing = torch.zeros(replicates, 1)
     batch = MetaBatch(nothing, (*experiences, after), nothing, path)
     function = MetaFunction(estimator.loss, batch, {"logits": theta}, adaptation, Mean())
-    return -mdp.horizon * function.task_gradients()["logits"].flatten(1)
+    unit = 1 / alpha if isinstance(estimator.loss, Reptile) else mdp.horizon
+    return -unit * function.task_gradients()["logits"].flatten(1)
 
 
 def outcomes(mdp: TinyMDP, theta: Tensor, estimator: Estimator, alpha: float, size: int, steps: int = 1) -> Outcomes:

@@ -263,6 +263,19 @@ def test_loaded_dice_with_rewards_to_go_is_dice(tiny, close):
     close(loaded.gradients, dice.gradients, 1e-12)
 
 
+def test_promp_s_first_step_on_a_batch_is_lvc_s(tiny, close):
+    """Neither the clip nor the penalty has a slope where the batch was sampled."""
+    lvc, promp = (outcomes(tiny.mdp, tiny.theta, Estimator(name, "second", "to_go"), ALPHA, 2, 2)
+                  for name in ("lvc", "promp"))  # fmt: skip
+    close(promp.gradients, lvc.gradients, 1e-13)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_reptile_with_one_step_is_joint_training(tiny, close, size):
+    found = outcomes(tiny.mdp, tiny.theta, Estimator("reptile", "first", "to_go"), ALPHA, size)
+    close(found.mean(), exact.gradient(tiny.value, tiny.theta), 1e-13)
+
+
 # ---- Monte Carlo
 
 
