@@ -185,8 +185,9 @@ def joined(episodes: list[Trajectories]) -> Trajectories:
     def padded(x: Tensor) -> Tensor:
         return torch.cat([x, x.new_zeros(*x.shape[:2], longest - x.shape[2], *x.shape[3:])], dim=2)
 
-    fields = list(zip(*episodes, strict=True))
-    return Trajectories(*(torch.cat([padded(x) for x in field]) for field in fields[:-1]), torch.cat(fields[-1]))
+    timed = ("observations", "actions", "rewards", "terminal", "mask")
+    fields = {name: torch.cat([padded(getattr(e, name)) for e in episodes]) for name in timed}
+    return Trajectories(**fields, final_observations=torch.cat([e.final_observations for e in episodes]))
 
 
 # --- Measuring, inside the process of a variant ----------------------------------------------------------------------
