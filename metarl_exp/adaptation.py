@@ -9,7 +9,7 @@ identity, and no graph of L_k is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,14 +17,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from metarl_exp.fast_weights import FastWeights, acting_names
+from metarl_exp.inner_gradient import InnerLoss, WrittenOut, generic, local_derivatives, written_out
 from metarl_exp.inner_optimizer import InnerOptimizer, InnerRule
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, stack, zip_names
 from metarl_exp.maths.surrogate import value_loss
+from metarl_exp.policy.products import Product
 from metarl_exp.types import Critic, Experience, Policy, require_finite
 from metarl_exp.validation import require_choice, require_integer, require_number
 
-InnerLoss = Callable[[Distribution, Distribution, Experience], Tensor]  # of π_φ, the π that acted, and its batch
 ORDERS = ("first", "second")
 
 
@@ -86,10 +87,11 @@ class Adaptation:
 
 
 class InnerStep(NamedTuple):
-    """One step as it was made; in second order the gradients keep their graph back to the parameters."""
+    """One step as it was made; in second order the gradients can be differentiated with respect to the parameters."""
 
     parameters: Parameters  # φ_k [N, ...]
     gradients: Parameters  # g_k [N, ...], in first order of what adapts alone
+    hessian: Product | None  # v ↦ H_k v of the inner loss, all names; None in first order, which leaves it out
     acted: Distribution  # that sampled the experience, on its observations; without history
     scale: float  # multiple of the inner step size
 
@@ -124,17 +126,30 @@ class AdaptationPath:
             acted = constant(distribution) if acted is None else acted
             losses = adaptation.losses(self.parameters, distribution, acted, experience)
             require_finite("inner loss (index: task)", losses, experience)
-            # In first order nothing asks for the gradients of what does not adapt; in second, H_k φ̇_k does. Summed
-            # over tasks: the parameters are stacked, so each task's gradient is its own.
-            wanted = self.parameters if self.second_order else {n: self.parameters[n] for n in self.fast}
-            found = torch.autograd.grad(
-                losses.sum(), list(wanted.values()), create_graph=self.second_order, materialize_grads=True
-            )
-        gradients = zip_names(wanted, found)
+            gradients, hessian = self._gradients(losses, distribution, acted, experience)
         for name, gradient in gradients.items():
             require_finite(f"inner gradient of {name} (indices: task, …)", gradient, experience)
-        self.steps.append(InnerStep(self.parameters, gradients, acted, scale))
+        self.steps.append(InnerStep(self.parameters, gradients, hessian, acted, scale))
         self.parameters = self._updated(self.rule, self.parameters, gradients, scale)
+
+    def _gradients(
+        self, losses: Tensor, distribution: Distribution, acted: Distribution, experience: Experience
+    ) -> tuple[Parameters, Product | None]:
+        """g_k, and in second order H_k. Summed over tasks: parameters are stacked, so each task's gradient is its own.
+
+        In first order nothing asks for the gradients of what does not adapt; in second, H_k φ̇_k does.
+        """
+        adaptation, parameters = self.adaptation, self.parameters
+        if not self.second_order:
+            fast = {n: parameters[n] for n in self.fast}
+            found = torch.autograd.grad(losses.sum(), list(fast.values()), materialize_grads=True)
+            return zip_names(fast, found), None
+        policy = adaptation.policy
+        if isinstance(policy, WrittenOut) and adaptation.value_weight is None:
+            local = local_derivatives(adaptation.inner_loss, distribution, acted, experience)
+            if local is not None:
+                return written_out(policy, parameters, losses.sum(), local, experience)
+        return generic(losses.sum(), parameters)
 
     def _updated(self, rule: InnerRule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
         fast = rule.step({n: parameters[n] for n in self.fast}, {n: gradients[n] for n in self.fast}, scale)
@@ -172,10 +187,8 @@ class AdaptationPath:
             rule = self.adaptation.inner_optimizer.start(self.fast, step_sizes)
             for step in self.steps:
                 gradients = {n: g.detach() for n, g in step.gradients.items()}
-                if self.second_order:
-                    tangents = {n: tangent_of(d) for n, d in duals.items()}
-                    # H_k φ̇_k: the Hessian is symmetric, so a backward pass through the gradients gives it.
-                    curved = vector_jacobian_product(step.gradients, step.parameters, tangents)
+                if step.hessian:
+                    curved = step.hessian({n: tangent_of(d).detach() for n, d in duals.items()})
                     gradients = {n: forward_ad.make_dual(g, curved[n]) for n, g in gradients.items()}
                 duals = self._updated(rule, duals, gradients, step.scale)
             return {n: tangent_of(d).detach() for n, d in duals.items()}
@@ -194,18 +207,6 @@ def value_loss_of(policy: Policy, parameters: Parameters, experience: Experience
 def constant(distribution: Distribution) -> Distribution:
     """The same distribution without history."""
     return distribution._make(x.detach() for x in distribution)
-
-
-def vector_jacobian_product(outputs: Parameters, inputs: Parameters, cotangent: Parameters) -> Parameters:
-    """(∂outputs/∂inputs)ᵀ · cotangent, keeping the graph; zero where an input has no part in it."""
-    found = torch.autograd.grad(
-        list(outputs.values()),
-        list(inputs.values()),
-        list(cotangent.values()),
-        retain_graph=True,
-        materialize_grads=True,
-    )
-    return zip_names(inputs, found)
 
 
 def tangent_of(dual: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the leaves to the entry points: a module imports only what stands before it.
 ORDER = [
     "maths", "validation", "markdown", "streams", "statistics", "types", "metrics", "fast_weights", "advantage",
-    "inner_optimizer", "policy", "adaptation", "combiner", "objective", "outer_optimizer", "tasks", "rehearsal",
-    "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
+    "inner_optimizer", "policy", "inner_gradient", "adaptation", "combiner", "objective", "outer_optimizer", "tasks",
+    "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
     "allocator", "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker",
     "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "laboratory", "replay",
     "status", "report", "signals", "train", "table",

@@ -55,6 +55,18 @@ class DiagonalGaussian(NamedTuple):
         """F · tangent for F = diag(1/σ² on the mean, 2 on log σ)."""
         return DiagonalGaussian(tangent.mean * torch.exp(-2 * self.log_std), 2 * tangent.log_std)
 
+    def score(self, action: Tensor) -> DiagonalGaussian:
+        """Slope of the log-density in both fields."""
+        standardised = (action - self.mean) * torch.exp(-self.log_std)
+        return DiagonalGaussian(standardised * torch.exp(-self.log_std), standardised.square() - 1)
+
+    def score_tangent(self, action: Tensor, tangent: DiagonalGaussian) -> DiagonalGaussian:
+        """Derivative of `score` along a tangent of both fields: the Hessian of the log-density times it."""
+        precision = torch.exp(-self.log_std)
+        standardised = (action - self.mean) * precision
+        moved = tangent.mean * precision + 2 * standardised * tangent.log_std
+        return DiagonalGaussian(-precision * moved, -standardised * (moved + tangent.mean * precision))
+
 
 class Categorical(NamedTuple):
     """softmax(logits) over A discrete actions; logits [..., A], actions [...] (int64)."""
@@ -95,6 +107,15 @@ class Categorical(NamedTuple):
         weighted = p * tangent.logits
         return Categorical(weighted - p * weighted.sum(-1, keepdim=True))
 
+    def score(self, action: Tensor) -> Categorical:
+        """Slope of the log-probability in the logits."""
+        taken = torch.nn.functional.one_hot(action, self.logits.shape[-1])
+        return Categorical(taken - self.logits.softmax(-1))
+
+    def score_tangent(self, action: Tensor, tangent: Categorical) -> Categorical:
+        """Derivative of `score` along a tangent of the logits: the Hessian of the log-probability times it."""
+        return Categorical(-self.fisher_product(tangent).logits)
+
 
 class Distribution(Protocol):
     """Either of the above; two in one call are of one kind."""
@@ -110,6 +131,8 @@ class Distribution(Protocol):
     def kl(self, other: Any) -> Tensor: ...
     def entropy(self) -> Tensor: ...
     def fisher_product(self, tangent: Any) -> Any: ...
+    def score(self, action: Tensor) -> Any: ...
+    def score_tangent(self, action: Tensor, tangent: Any) -> Any: ...
 
 
 def bounded_log_std(raw: Tensor, low: float, high: float, margin: float = 1.0) -> Tensor:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation, AdaptationPath
 from metarl_exp.combiner import Combiner, per_task
+from metarl_exp.inner_gradient import WrittenOut
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.interference import cosines
-from metarl_exp.maths.parameters import Parameters, flatten, task_mean, unflatten, zip_names
+from metarl_exp.maths.parameters import Parameters, detach, flatten, task_mean, unflatten, zip_names
 from metarl_exp.objective.base import MetaBatch, MetaObjective, Visit
 from metarl_exp.types import require_finite
 
@@ -157,17 +158,20 @@ class MetaFunction:
 
     def _fisher_product(self) -> Callable[[Parameters], Parameters]:
         """F φ̇ for every task, F the Fisher matrix of π_φ_K averaged over the task's valid steps."""
-        post = self.visits[-1]
-        outputs, phi = tuple(post.distribution), list(post.parameters.values())
+        post, policy = self.visits[-1], self.adaptation.policy
+        outputs = tuple(post.distribution)
+        happened = post.experience.mask.to(outputs[0].dtype)
+        weight = happened / happened.sum((1, 2), keepdim=True)
+        if isinstance(policy, WrittenOut):
+            return policy.products(detach(post.parameters), post.experience.observations).fisher(weight)
+        phi = list(post.parameters.values())
         # The vector-Jacobian product is linear in its cotangent; its derivative along φ̇ is the Jacobian product.
         dummies = [torch.zeros_like(x).requires_grad_() for x in outputs]
         linear = torch.autograd.grad(outputs, phi, dummies, create_graph=True)
-        happened = post.experience.mask.to(outputs[0].dtype)
-        weight = (happened / happened.sum((1, 2), keepdim=True)).unsqueeze(-1)
 
         def product(tangent: Parameters) -> Parameters:
             moved = torch.autograd.grad(linear, dummies, list(tangent.values()), retain_graph=True)
-            scaled = [weight * x for x in post.acted.fisher_product(post.acted._make(moved))]
+            scaled = [weight.unsqueeze(-1) * x for x in post.acted.fisher_product(post.acted._make(moved))]
             return zip_names(post.parameters, torch.autograd.grad(outputs, phi, scaled, retain_graph=True))
 
         return product

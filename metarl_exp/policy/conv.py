@@ -59,6 +59,8 @@ def featured(spec: Spec, image: Sequence[int], filters: Sequence[int], kernel_si
 class WithConvolutions(MLP):
     """The MLP's inputs are convolutions of the image, each followed by the activation, without padding."""
 
+    products = None  # type: ignore[assignment]  # the first layer's inputs have derivatives of their own
+
     def add_convolutions(
         self,
         spec: Spec,
@@ -84,7 +86,7 @@ class WithConvolutions(MLP):
         x = observations.flatten(1, -2).unflatten(-1, self.image)
         for i in range(len(self.convolutions)):
             weight, bias = (parameters[f"convolutions.{i}.{name}"] for name in ("weight", "bias"))
-            x = self.activation(convolution(x, weight, bias, self.stride))
+            x = self.activation.value(convolution(x, weight, bias, self.stride))
         return x.reshape(*observations.shape[:-1], -1)
 
 

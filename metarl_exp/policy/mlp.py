@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, Distribution, bounded_log_std
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.maths.perceptron import ACTIVATIONS
+from metarl_exp.policy.products import Products, Shared
 from metarl_exp.types import Acting, Spec
 from metarl_exp.validation import require_choice, require_integer, require_number
-
-ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -35,6 +35,7 @@ class MLP(nn.Module):
     """Hidden layers and a linear output, the head: Xavier-uniform weights, zero biases.  [finn2017maml, code]"""
 
     context_names: frozenset[str] = frozenset()
+    distribution: type[Distribution]
 
     def __init__(
         self, sizes: Sequence[int], activation: str, generator: torch.Generator | None, dtype: torch.dtype
@@ -67,8 +68,18 @@ class MLP(nn.Module):
         for i in range(len(self.layers)):
             x = linear(x, parameters[f"layers.{i}.weight"], parameters[f"layers.{i}.bias"])
             if i + 1 < len(self.layers):
-                x = self.activation(x)
+                x = self.activation.value(x)
         return x
+
+    def products(self, parameters: Parameters, observations: Tensor) -> Products:
+        """Products with the derivatives of one φ, without autograd."""
+        layers = [(f"layers.{i}.weight", f"layers.{i}.bias") for i in range(len(self.layers))]
+        shared = self.shared(parameters)
+        return Products(layers, parameters, shared, observations, self.activation, self.distribution)
+
+    def shared(self, parameters: Parameters) -> list[Shared]:
+        """What the distribution is made of beside the network's outputs."""
+        return []
 
 
 class GaussianMLP(MLP):
@@ -111,6 +122,14 @@ class GaussianMLP(MLP):
 
     def forward(self, parameters: Parameters, observations: Tensor) -> Distribution:
         return self.acting(parameters)(observations)
+
+    def shared(self, parameters: Parameters) -> list[Shared]:
+        with torch.enable_grad():
+            raw = parameters["log_std"].detach().requires_grad_()
+            bounded = bounded_log_std(raw, *self.bounds)
+            (slope,) = torch.autograd.grad(bounded.sum(), raw, create_graph=True)
+            (bend,) = torch.autograd.grad(slope.sum(), raw, allow_unused=True, materialize_grads=True)
+        return [Shared("log_std", bounded.detach(), slope.detach(), bend)]
 
     def acting(self, parameters: Parameters) -> Acting:
         log_std = bounded_log_std(parameters["log_std"], *self.bounds)
