@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 METAWORLD := .venv-metaworld
 RAY := .venv-ray
+RESULTS ?= outputs/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-metaworld test-ray test-browser check benchmark tables readme clean
+.PHONY: help run test test-slow test-metaworld test-ray test-browser check bench tables readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,8 +37,9 @@ check: $(INSTALLED) ## lint and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-benchmark: $(INSTALLED) ## time and memory of a meta-iteration (wants an idle machine)
-	$(BIN)/python benchmarks/meta_iteration.py
+bench: $(INSTALLED) ## what a meta-iteration costs in many settings, and how it scales (a quarter of an hour on an idle machine)
+	$(BIN)/python benchmarks/iterations.py --output $(RESULTS)/iterations.json
+	$(BIN)/python benchmarks/scaling.py --output $(RESULTS)/scaling.json
 
 tables: $(INSTALLED) ## render every table and figure of the studies again, from their stored runs
 	$(BIN)/metarl-table --stored

@@ -33,13 +33,13 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import mujoco
-import mujoco.rollout
 import numpy as np
 import torch
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
-from meta_iteration import QUIET, machine, others_seconds, three_digits, wait_for_quiet
+from measuring import QUIET, Record, machine, others_seconds, three_digits, wait_for_quiet
+from physics import OpenLoop
 
 from metarl_exp.allocator import keep_freed_memory
 from metarl_exp.policy import GaussianMLP
@@ -50,7 +50,6 @@ from metarl_exp.types import Trajectories
 VARIANTS = ("gymnasium sync", "gymnasium async", "sampling", "open loop", "mujoco.rollout")
 THREADS = (1, 2)
 ENVIRONMENTS = 4  # of Gymnasium's vector environments
-Record = dict[str, Any]
 
 
 # --- Gymnasium's environments in rllab's physics: what `tasks/mujoco/robots.py` says, for one MjData ----------------
@@ -153,7 +152,7 @@ class Runners:
         """Whole episodes of a variant; the number of steps."""
         if variant in self.vector:
             return self.gymnasium(self.vector[variant])
-        return {"sampling": self.sampling, "open loop": self.open_loop, "mujoco.rollout": self.mujoco}[variant]()
+        return {"sampling": self.sampling, "open loop": self.open_loop, "mujoco.rollout": self.physics}[variant]()
 
     def rollout(self) -> Trajectories:
         return rollout(self.env, self.policy, self.parameters, self.shape, torch.Generator().manual_seed(1))
@@ -181,24 +180,13 @@ class Runners:
             over = terminated | truncated
         return steps
 
-    def mujoco(self) -> int:
-        """Threads, buffers and repeated controls are made before in `mujoco_inputs`."""
-        pool, arguments = self.mujoco_inputs
-        pool.rollout(*arguments)
-        return len(arguments[2]) * self.horizon
-
     def prepare(self, variant: str, threads: int) -> None:
         """What does not count: threads that start, and what is compiled or loaded at the first step."""
         if variant in ("sampling", "open loop"):
             self.env.reset()
             self.env.step(self.actions[0])
         elif variant == "mujoco.rollout":
-            model, skip = self.env.machine.model, self.env.machine.robot.frame_skip
-            control = self.actions.permute(1, 2, 0, 3).reshape(-1, self.horizon, model.nu).clamp(-1, 1).double()
-            state = np.hstack([np.zeros((len(control), 1)), *self.env.start])
-            pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
-            data = [mujoco.MjData(model) for _ in range(threads)]
-            self.mujoco_inputs = pool, (model, data, state, control.numpy().repeat(skip, axis=1))
+            self.physics = OpenLoop(self.env, self.actions, threads)
 
     def close(self) -> None:
         self.distribution.close()
@@ -232,7 +220,7 @@ def measure(tasks: int, trajectories: int, horizon: int, repeats: int, patient: 
     for runners in made.values():
         runners.close()
     setting = {"tasks": tasks, "trajectories": trajectories, "horizon": horizon, "environments": ENVIRONMENTS}
-    where = machine(max(THREADS)) | {"mujoco": mujoco.__version__, "gymnasium": gymnasium.__version__}
+    where = machine(max(THREADS)) | {"gymnasium": gymnasium.__version__}
     return {"setting": setting, "machine": where, "others_cores": busiest, "rates": rates}
 
 

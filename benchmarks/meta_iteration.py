@@ -2,7 +2,7 @@
 
     python benchmarks/meta_iteration.py [--iterations 3] [--threads 2] [--output FILE.json]
     python benchmarks/meta_iteration.py --check              # both versions compute the same numbers
-    python benchmarks/meta_iteration.py --render FILE.json   # stored results → the table in README.md
+    python benchmarks/meta_iteration.py --render FILE.json   # only the tables of stored results
 
 Every variant (a version in first or second order) lives in a process of its own, whose peak memory is then its own.
 The processes take turns, one meta-iteration each, so that a drift of the machine meets all of them.
@@ -12,21 +12,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
-import platform
-import resource
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time, sleep
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import straightforward
 import torch
+from measuring import (
+    Record,
+    gemm_ceiling,
+    machine,
+    others_seconds,
+    peak_memory,
+    quiet,
+    start,
+    three_digits,
+    wait_for_quiet,
+)
+from operations import Network, needed
 from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation
@@ -47,9 +54,6 @@ from metarl_exp.types import Experience, Trajectories
 PHASES = ("sampling", "advantages", "adaptation", "outer")
 ORDERS = ("second", "first")
 PER_SECOND = "per second"
-QUIET = 0.1  # cores: an iteration counts if other processes used less
-PATIENCE = 60  # seconds to wait for that before each
-Record = dict[str, Any]
 
 
 class Setting(NamedTuple):
@@ -185,9 +189,9 @@ def joined(episodes: list[Trajectories]) -> Trajectories:
     def padded(x: Tensor) -> Tensor:
         return torch.cat([x, x.new_zeros(*x.shape[:2], longest - x.shape[2], *x.shape[3:])], dim=2)
 
-    timed = ("observations", "actions", "rewards", "terminal", "mask")
-    fields = {name: torch.cat([padded(getattr(e, name)) for e in episodes]) for name in timed}
-    return Trajectories(**fields, final_observations=torch.cat([e.final_observations for e in episodes]))
+    names = ("observations", "actions", "rewards", "terminal", "mask")
+    fields = {name: torch.cat([padded(getattr(episode, name)) for episode in episodes]) for name in names}
+    return Trajectories(**fields, final_observations=torch.cat([episode.final_observations for episode in episodes]))
 
 
 # --- Measuring, inside the process of a variant ----------------------------------------------------------------------
@@ -261,52 +265,10 @@ def work(version: str, order: str, setting: Setting, threads: int, pipe: Connect
     while pipe.recv():
         started, others = perf_counter(), others_seconds()
         record = meta_iteration(learner, tasks.sample(setting.tasks, generator))
-        record["gemm_gflops"] = gemm_ceiling()
+        record["gemm_gflops"] = gemm_ceiling(20, 2000, 100, 100)
         record["others_cores"] = (others_seconds() - others) / (perf_counter() - started)
         pipe.send(record)
     pipe.send({"peak_mib": peak_memory(), "imports_mib": imports})
-
-
-def peak_memory() -> float:
-    """Most memory that this process has held, MiB. (Linux counts ru_maxrss in KiB, macOS in bytes.)"""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def others_seconds() -> float:
-    """CPU seconds that everything but this process has used so far; on a system that does not tell, always 0."""
-    if not Path("/proc/stat").exists():
-        return 0.0
-    user, nice, system, _idle, _waiting, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:])
-    busy = user + nice + system + sum(rest[:3])  # interrupts, and what a hypervisor gave to other machines
-    return busy / os.sysconf("SC_CLK_TCK") - process_time()
-
-
-def gemm_ceiling() -> float:
-    """GFLOP/s of the matrix product that a hidden layer makes of a meta-batch, at best, into memory already there."""
-    a, b, out = torch.randn(20, 2000, 100), torch.randn(20, 100, 100), torch.empty(20, 2000, 100)
-    best = float("inf")
-    for _ in range(50):
-        started = perf_counter()
-        torch.bmm(a, b, out=out)
-        best = min(best, perf_counter() - started)
-    return 2 * 20 * 2000 * 100 * 100 / best / 1e9
-
-
-def product_flops(setting: Setting, order: str) -> float:
-    """Multiplications and additions in the matrix products of Jᵀ F J v, the least that the chain rule needs.
-
-    A product over all layers for every step of every trajectory takes f flops with all layers, g without the first
-    (whose input needs no derivative). F φ̇ is the tangent of a forward pass, (f + g), and a backward pass, (f + g):
-    weights and inputs. A Hessian-vector product H φ̇ is a forward tangent, (f + g); tangents of the backward pass to
-    the inputs, 2g (both factors of a product have a tangent), and to the weights, (f + g). J = I − αH and Jᵀ take one
-    each a step in second order, nothing in first. Elementwise work is left out.
-    """
-    sizes = (2, *setting.hidden_sizes, 2)
-    layers = [a * b for a, b in pairwise(sizes)]
-    rows = setting.tasks * setting.trajectories * setting.horizon
-    f, g = 2 * rows * sum(layers), 2 * rows * sum(layers[1:])
-    hessians = 2 * setting.inner_steps if order == "second" else 0
-    return 2 * (f + g) + hessians * (2 * f + 4 * g)
 
 
 # --- Taking turns, and the report -------------------------------------------------------------------------------------
@@ -332,50 +294,12 @@ def measure(setting: Setting, iterations: int, threads: int) -> Record:
     return {"setting": setting._asdict(), "machine": machine(threads), "variants": variants}
 
 
-def wait_for_quiet() -> None:
-    """Return when nothing else has used the machine for a second, or when patience ends."""
-    for _ in range(PATIENCE):
-        before, started = others_seconds(), perf_counter()
-        sleep(1)
-        if others_seconds() - before < QUIET * (perf_counter() - started):
-            return
-
-
-def start(body: Callable[..., None], *arguments: Any) -> Connection:
-    """The pipe to a new process that is ready to measure: `body` with the arguments and its own end of the pipe."""
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the memory of this process
-    ours, theirs = context.Pipe()
-    context.Process(target=body, args=(*arguments, theirs), daemon=True).start()
-    theirs.close()  # or the death of the process would go unnoticed here
-    ours.recv()
-    return ours
-
-
-def machine(threads: int) -> Record:
-    """Where the numbers come from."""
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def quiet(variants: Record) -> Record:
-    """The variants without the rounds (of one order) in which anything else used the machine, if any are left.
-
-    Two threads that wait for each other on one core, because a third has the other core, take many times as long.
-    """
+def undisturbed(variants: Record) -> Record:
+    """The variants without the rounds (of one order) in which anything else used the machine, if any are left."""
     chosen = dict(variants)
     for names in ([f"{version}/{order}" for version in VERSIONS] for order in ORDERS):
         rounds = list(zip(*(variants[name]["iterations"] for name in names), strict=True))
-        kept = [records for records in rounds if all(r["others_cores"] < QUIET for r in records)] or rounds
-        for name, records in zip(names, zip(*kept, strict=True), strict=True):
+        for name, records in zip(names, zip(*(quiet(rounds) or rounds), strict=True), strict=True):
             chosen[name] = variants[name] | {"iterations": records}
     return chosen
 
@@ -393,7 +317,7 @@ def by_iteration(variant: Record) -> dict[str, list[float]]:
 
 def table(results: Record) -> str:
     """Medians over iterations, in Markdown; a ratio is the median of those of iterations of the same round."""
-    variants = quiet(results["variants"])
+    variants = undisturbed(results["variants"])
     package, *others = VERSIONS
     lines = [f"| order | | {package} | {' | '.join(f'{other} | ratio' for other in others)} |"]
     lines.append("|---|---|--:|" + "--:|--:|" * len(others))
@@ -411,15 +335,13 @@ def table(results: Record) -> str:
     return "\n\n".join("\n".join(section) for section in sections)
 
 
-def three_digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
-
-
 def arithmetic(variants: Record, setting: Setting) -> list[str]:
     """How close curvature products come to the fastest matrix product of the same process and iteration."""
     lines = ["| curvature product | GFLOP needed | GFLOP/s | of the GEMM ceiling |", "|---|--:|--:|--:|"]
+    network = Network((2, *setting.hidden_sizes, 2))
+    steps = [setting.tasks * setting.trajectories * setting.horizon] * (setting.inner_steps + 1)
     for name, variant in variants.items():
-        gflop = product_flops(setting, name.split("/")[1]) / 1e9
+        gflop = needed(network, steps, name.split("/")[1])["product"] / 1e9
         rates = [gflop / r["seconds"]["product"] for r in variant["iterations"]]
         shares = [rate / r["gemm_gflops"] for rate, r in zip(rates, variant["iterations"], strict=True)]
         lines.append(f"| {name} | {gflop:.1f} | {median(rates):.0f} | {median(shares):.0%} |")
@@ -439,7 +361,7 @@ def same_work(variants: dict[str, Record]) -> list[str]:
 
 def conditions(results: Record) -> list[str]:
     """The sentences below the tables."""
-    where, variants = results["machine"], quiet(results["variants"])
+    where, variants = results["machine"], undisturbed(results["variants"])
     records = [record for variant in variants.values() for record in variant["iterations"]]
     measured = len(results["variants"]["package/second"]["iterations"])
     used = ", ".join(f"{len(variants[f'package/{order}']['iterations'])} in {order} order" for order in ORDERS)
@@ -510,16 +432,6 @@ def one_task(batch: Experience, i: int) -> Experience:
 
 # --- Command line -----------------------------------------------------------------------------------------------------
 
-README = Path(__file__).with_name("README.md")
-MARKERS = "<!-- results -->", "<!-- end of results -->"
-
-
-def render(results: Record) -> None:
-    """Put the table between the markers in README.md."""
-    before, rest = README.read_text().split(MARKERS[0])
-    _, after = rest.split(MARKERS[1])
-    README.write_text(f"{before}{MARKERS[0]}\n\n{table(results)}\n\n{MARKERS[1]}{after}")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -528,12 +440,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the measurements are written")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--check", action="store_true", help="only check that both versions compute the same")
-    other.add_argument("--render", type=Path, metavar="FILE.json", help="only put stored results into README.md")
+    other.add_argument("--render", type=Path, metavar="FILE.json", help="only show the tables of stored results")
     arguments = parser.parse_args()
     if arguments.check:
         sys.exit(0 if check(Setting()) else 1)
     elif arguments.render:
-        render(json.loads(arguments.render.read_text()))
+        print(table(json.loads(arguments.render.read_text())))
     else:
         results = measure(Setting(), arguments.iterations, arguments.threads)
         print(table(results))

@@ -18,10 +18,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import torch
-from meta_iteration import QUIET, machine, others_seconds, peak_memory, start, wait_for_quiet
+from measuring import Record, machine, others_seconds, peak_memory, quiet, start, wait_for_quiet
 
 from metarl_exp import build
 from metarl_exp.allocator import keep_freed_memory
@@ -44,27 +43,26 @@ def work(overrides: Sequence[str], threads: int, pipe: Connection) -> None:
     pipe.send(peak_memory() - imports)
 
 
-def measure(rows: dict[str, Sequence[str]], iterations: int, threads: int) -> dict[str, Any]:
+def measure(rows: dict[str, Sequence[str]], iterations: int, threads: int) -> Record:
     """All rows, one meta-iteration each in turn."""
     pipes = {name: start(work, overrides, threads) for name, overrides in rows.items()}
-    rounds: list[dict[str, Any]] = []
+    rounds: list[list[Record]] = []
     for number in range(iterations):
-        rounds.append({})
+        rounds.append([])
         for name, pipe in pipes.items():
             wait_for_quiet()
             pipe.send(True)
-            rounds[-1][name] = pipe.recv()
-            print(f"round {number}  {name:<30} {rounds[-1][name]}", file=sys.stderr, flush=True)
-    quiet = [r for r in rounds if all(record["others_cores"] < QUIET for record in r.values())]
-    used = quiet or rounds
+            rounds[-1].append(pipe.recv())
+            print(f"round {number}  {name:<30} {rounds[-1][-1]}", file=sys.stderr, flush=True)
+    undisturbed = quiet(rounds)
     found = {}
-    for name, pipe in pipes.items():
+    for (name, pipe), records in zip(pipes.items(), zip(*(undisturbed or rounds), strict=True), strict=True):
         pipe.send(False)
-        seconds = median(r[name]["seconds"] for r in used)
+        seconds = median(record["seconds"] for record in records)
         found[name] = {"seconds": round(seconds, 4), "peak_mib": round(pipe.recv(), 1)}
     return {
         "rows": found,
-        "rounds": {"measured": len(rounds), "undisturbed": len(quiet)},
+        "rounds": {"measured": len(rounds), "undisturbed": len(undisturbed)},
         "machine": machine(threads),
         "overrides": {name: list(overrides) for name, overrides in rows.items()},
     }

@@ -1,6 +1,9 @@
 """Sampling: the only place where raw data enters. It is checked here, once, and never changed afterwards."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Event, Lock
 
 import torch
 from torch import Tensor
@@ -8,7 +11,7 @@ from torch import Tensor
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.tasks.base import Divisible, TaskDistribution
 from metarl_exp.tasks.guard import guarded
-from metarl_exp.types import BatchedEnv, Policy, Trajectories, after_last, require_finite, zero_where
+from metarl_exp.types import BatchedEnv, Policy, Separable, Trajectories, after_last, require_finite, zero_where
 
 
 @torch.no_grad()
@@ -28,15 +31,76 @@ def rollout(
     go. `watch` is shown the environments after the reset and after every step. Raises NonFiniteError if an
     observation, a reward or the policy's output is not finite, and EnvironmentFailure if the environments raise, exit
     or take more than `limit` seconds for one step. Steps in which an episode waits for the others are left out.
+
+    Where torch has several threads, `Separable` environments of four tasks or more are stepped in two halves, each in
+    a thread: one half's actions are chosen while the other's physics goes on. The numbers are the same, and Python's
+    part of a step is never in both threads at once, where each would wait for Python's lock at every operator.
     """
     for name, parameter in parameters.items():
         # Asked here, since the argmax of logits that are not numbers is a perfectly good action.
         require_finite(f"parameter {name} of the acting policy (indices: task, …)", parameter, parameters)
-    horizon = policy.spec.horizon
+    turn = Lock()
+    parts = [(slice(None), env)]
+    # A stack of one task is multiplied by other kernels, whose last bits may differ from those of many.
+    if isinstance(env, Separable) and watch is None and shape[0] >= 4 and torch.get_num_threads() > 1:
+        middle = shape[0] // 2
+        parts = list(zip((slice(middle), slice(middle, None)), env.halves(turn), strict=True))
     with guarded("reset", limit):
-        observation = env.reset()
-    device, dtype = observation.device, parameters[next(iter(parameters))].dtype
-    noise = policy.distribution.noise((horizon, *shape), policy.spec.action_size, generator).to(device, dtype)
+        first = [part.reset() for _, part in parts]
+    noise = policy.distribution.noise((policy.spec.horizon, *shape), policy.spec.action_size, generator)
+
+    def play(index: int, stop: Event) -> Trajectories:
+        tasks, part = parts[index]
+        own = {name: parameter[tasks] for name, parameter in parameters.items()} if len(parts) > 1 else parameters
+        turn.acquire()
+        try:
+            return _play(part, policy, own, first[index], noise[:, tasks], deterministic, limit, watch, stop)
+        finally:
+            with suppress(RuntimeError):  # an interrupt may come while it is given up
+                turn.release()
+
+    trajectories = _side_by_side(play) if len(parts) > 1 else play(0, Event())
+    for name in ("observations", "actions", "rewards", "final_observations"):
+        value = getattr(trajectories, name)
+        if value.is_floating_point():
+            require_finite(f"{name} (indices: task, trajectory, step, …)", value, trajectories)
+    return trajectories
+
+
+def _side_by_side(play: Callable[[int, Event], Trajectories]) -> Trajectories:
+    """Both halves, the second in a thread of its own; if both fail, the first one's failure is raised."""
+    threads, stop = torch.get_num_threads(), Event()
+    torch.set_num_threads(1)  # to wake another for one small product takes longer than the product
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="half") as other:
+            second = other.submit(play, 1, stop)
+            try:
+                return join_episodes([play(0, stop), second.result()], dim=0)
+            except BaseException:
+                stop.set()
+                raise
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _play(
+    env: BatchedEnv,
+    policy: Policy,
+    parameters: Parameters,
+    observation: Tensor,
+    noise: Tensor,
+    deterministic: bool,
+    limit: float | None,
+    watch: Callable[[BatchedEnv], None] | None,
+    stop: Event,
+) -> Trajectories:
+    """`rollout` from the first observations [N, M, S] on, with given noise [T, N, M, …], or until `stop` is set.
+
+    Without graphs of its own accord: whether there are any is a thread's own affair.
+    """
+    device, dtype, shape = observation.device, parameters[next(iter(parameters))].dtype, observation.shape[:2]
+    noise = noise.to(device, dtype)
     alive = torch.ones(shape, dtype=torch.bool, device=device)
     observation = observation.to(dtype)
     act = policy.acting(parameters)
@@ -45,7 +109,7 @@ def rollout(
     waiting, waited = None, False
     if watch:
         watch(env)
-    for t in range(horizon):
+    for t in range(len(noise)):
         distribution = act(observation) if waiting is None else act(observation, waiting)
         action = distribution.mode() if deterministic else distribution.sample(noise[t])
         with guarded(f"step {t}", limit):
@@ -64,6 +128,8 @@ def rollout(
             alive = alive & ~ended
             if not alive.any():
                 break
+        if stop.is_set():
+            break
     observations, actions, rewards, terminal, mask = (torch.stack(x, dim=2) for x in zip(*history, strict=True))
     seen = torch.cat([observations, observation.unsqueeze(2)], dim=2)
     final = seen.gather(2, after_last(mask, seen)).squeeze(2)
@@ -76,13 +142,7 @@ def rollout(
         final,
         torch.stack(reached, dim=2) if reached else None,
     )
-    if waited:
-        trajectories = trajectories.only(mask)
-    for name in ("observations", "actions", "rewards", "final_observations"):
-        value = getattr(trajectories, name)
-        if value.is_floating_point():
-            require_finite(f"{name} (indices: task, trajectory, step, …)", value, trajectories)
-    return trajectories
+    return trajectories.only(mask) if waited else trajectories
 
 
 class Sampler:
@@ -123,19 +183,20 @@ class Sampler:
         return rollout(env, self.policy, parameters, shape, actions, deterministic, self.limit, watch)
 
 
-def join_episodes(episodes: list[Trajectories]) -> Trajectories:
-    """Trajectories with M = 1 each, sampled one after the other, as one batch [N, len(episodes), T, …]."""
+def join_episodes(episodes: list[Trajectories], dim: int = 1) -> Trajectories:
+    """Batches of episodes as one: of the same tasks (dim 1), [N, ΣM, T, …], or of others (dim 0), [ΣN, M, T, …]."""
     longest = max(episode.mask.shape[2] for episode in episodes)
 
     def padded(x: Tensor) -> Tensor:
-        return torch.cat([x, x.new_zeros(*x.shape[:2], longest - x.shape[2], *x.shape[3:])], dim=2)
+        missing = longest - x.shape[2]
+        return torch.cat([x, x.new_zeros(*x.shape[:2], missing, *x.shape[3:])], dim=2) if missing else x
 
     fields = {
-        name: torch.cat([padded(getattr(episode, name)) for episode in episodes], dim=1)
+        name: torch.cat([padded(getattr(episode, name)) for episode in episodes], dim=dim)
         for name in Trajectories._fields
         if name != "final_observations" and getattr(episodes[0], name) is not None
     }
-    return Trajectories(**fields, final_observations=torch.cat([e.final_observations for e in episodes], dim=1))
+    return Trajectories(**fields, final_observations=torch.cat([e.final_observations for e in episodes], dim=dim))
 
 
 def episodes_of(distribution: TaskDistribution, trajectories: Trajectories) -> list[Trajectories]:

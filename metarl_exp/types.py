@@ -8,6 +8,7 @@ Legend of every shape in this package: **N** tasks · **M** trajectories a task 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -123,6 +124,18 @@ class BatchedEnv(Protocol):
 
     def reset(self) -> Tensor: ...
     def step(self, action: Tensor) -> Step: ...
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """What a batch of environments adds whose tasks can be stepped apart, without Python's lock most of the time."""
+
+    def halves(self, turn: Lock) -> tuple[BatchedEnv, BatchedEnv]:
+        """Its first N // 2 tasks and the others, with states of their own, each to be stepped in a thread of its own.
+
+        Whoever steps one holds `turn`, which it gives up for as long as it does without Python.
+        """
+        ...
 
 
 @runtime_checkable

@@ -6,12 +6,27 @@ which start at the first step and again after `close`, and no state of an episod
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from threading import Lock
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+
+
+class Away:
+    """A block in which one gives up a lock that one holds."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    def __enter__(self) -> None:
+        self.lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.acquire()
 
 
 @dataclass
@@ -21,6 +36,8 @@ class Episodes:
     models: list[Any]  # [B] the MjModel of each
     state: np.ndarray  # [B, 1 + nq + nv + …] time, qpos, qvel, and what else the engine carries from step to step
     quantities: dict[str, np.ndarray] = field(default_factory=dict)  # [B, …] what follows from the state
+    threads: int | None = None  # of `Rollouts` that step them; None: as many as torch has
+    away: AbstractContextManager[None] = field(default_factory=nullcontext)  # around physics that does without Python
 
     def __post_init__(self) -> None:
         nq, nv = self.models[0].nq, self.models[0].nv
@@ -94,22 +111,24 @@ class Rollouts:
         if size > len(self.control):
             self.reserve(size)
         self.control[:size] = control[:, None]
-        self.threads().rollout(
-            models,
-            self.data,
-            state,
-            self.control[:size],
-            nstep=self.frame_skip,
-            skip_checks=True,
-            state=self.states[:size],
-            sensordata=self.sensors[:size],
-        )
+        pool = self.start(episodes.threads)
+        with episodes.away:
+            pool.rollout(
+                models,
+                self.data,
+                state,
+                self.control[:size],
+                nstep=self.frame_skip,
+                skip_checks=True,
+                state=self.states[:size],
+                sensordata=self.sensors[:size],
+            )
         episodes.state[slice(None) if rows is None else rows] = self.states[:size, -1]
         self.reset(episodes)
 
-    def threads(self) -> Any:
-        """The pool, as large as torch's. With one thread the calling thread itself does the work."""
-        wanted = torch.get_num_threads()
+    def start(self, threads: int | None) -> Any:
+        """The pool of so many threads, or as many as torch has. If one, the calling thread itself does the work."""
+        wanted = threads or torch.get_num_threads()
         if self.pool is None or len(self.data) != wanted:
             self.close()
             self.data = [self.mujoco.MjData(self.model) for _ in range(wanted)]

@@ -1,10 +1,14 @@
 """From a robot and a goal to a task distribution, and its environments: N × M robots at once."""
 
+import copy
+from threading import Lock
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from metarl_exp.tasks.mujoco import drawing
+from metarl_exp.tasks.mujoco.engines import Away, Engine, Rollouts
 from metarl_exp.tasks.mujoco.goals import Goal
 from metarl_exp.tasks.mujoco.robots import Machine
 from metarl_exp.types import Spec, Step
@@ -42,10 +46,11 @@ class Locomotion:
     def make_env(
         self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
     ) -> "LocomotionEnv":
-        return LocomotionEnv(self.machine, self.goal, tasks.cpu(), trajectories, generator, device)
+        made = SeparableLocomotionEnv if isinstance(self.machine.engine, Rollouts) else LocomotionEnv
+        return made(self.machine, self.goal, tasks.cpu(), trajectories, generator, device)
 
     def close(self) -> None:
-        self.machine.engine.close()
+        self.machine.close()
 
 
 class LocomotionEnv:
@@ -65,27 +70,29 @@ class LocomotionEnv:
         device: torch.device,
     ) -> None:
         self.machine, self.goal, self.device = machine, goal, device
-        self.shape = len(tasks), trajectories
+        self.shape, self.first_task = (len(tasks), trajectories), 0
         self.task = tasks.repeat_interleave(trajectories, dim=0).numpy()  # [B, task parameters], B = N M
         models = [model for model in goal.models(machine.model, tasks) for _ in range(trajectories)]
         self.start = machine.robot.start(machine.model, len(models), generator)
-        self.episodes = machine.engine.episodes(models)
+        self.engine = machine.engine
+        self.episodes = self.engine.episodes(models)
 
     def reset(self) -> Tensor:
         self.episodes.state[:], self.time = 0, CLOCK
         self.episodes.time[:] = CLOCK
         self.episodes.qpos[:], self.episodes.qvel[:] = self.start
-        self.machine.engine.reset(self.episodes)
+        self.engine.reset(self.episodes)
         self.motion = self.machine.robot.motion(self.episodes, None, self.machine.seconds)
         self.alive = np.ones(len(self.task), dtype=bool)
-        return self.batch(self.machine.robot.observe(self.episodes).astype(np.float32))
+        self.never = self.batch(np.zeros_like(self.alive))
+        return self.batch(self.machine.robot.observe(self.episodes))
 
     def step(self, action: Tensor) -> Step:
         robot, episodes = self.machine.robot, self.episodes
-        output = np.clip(action.reshape(len(self.task), -1).cpu().numpy(), -1, 1)
+        output = action.reshape(len(self.task), -1).clamp(-1, 1).double().cpu().numpy()
         control = self.machine.control_centre + self.machine.control_scale * output
         if self.alive.any():
-            self.machine.engine.step(episodes, control, None if self.alive.all() else np.flatnonzero(self.alive))
+            self.engine.step(episodes, control, None if self.alive.all() else np.flatnonzero(self.alive))
         self.time += self.machine.seconds
         self.refuse_unstable()
         self.motion = robot.motion(episodes, self.motion, self.machine.seconds)
@@ -93,10 +100,10 @@ class LocomotionEnv:
         reward = robot.reward(episodes, self.goal.reward(self.motion, self.task), control, healthy)
         self.alive &= healthy
         return Step(
-            self.batch(robot.observe(episodes).astype(np.float32)),
+            self.batch(robot.observe(episodes)),
             self.batch(reward.astype(np.float32)),
             self.batch(~healthy),
-            self.batch(np.zeros_like(healthy)),
+            self.never,
         )
 
     def refuse_unstable(self) -> None:
@@ -104,9 +111,10 @@ class LocomotionEnv:
         behind = self.alive & (self.episodes.time < self.time - self.machine.seconds / 2)
         if behind.any():
             index = int(behind.argmax())
+            task, trajectory = divmod(index, self.shape[1])
             raise ArithmeticError(
                 f"the simulation of {self.machine.robot.asset} became unstable {self.time - CLOCK:g} s into episode "
-                f"{divmod(index, self.shape[1])} (task, trajectory) of task {self.task[index].tolist()}"
+                f"{self.first_task + task, trajectory} (task, trajectory) of task {self.task[index].tolist()}"
             )
 
     def frame(self, task: int, trajectory: int) -> np.ndarray:
@@ -125,3 +133,26 @@ class LocomotionEnv:
     def batch(self, x: np.ndarray) -> Tensor:
         """[B, …] → [N, M, …] on the device."""
         return torch.from_numpy(x).reshape(*self.shape, *x.shape[1:]).to(self.device)
+
+
+class SeparableLocomotionEnv(LocomotionEnv):
+    """Robots whose physics, all of it in one call of C, leaves Python to others meanwhile."""
+
+    def halves(self, turn: Lock) -> "tuple[SeparableLocomotionEnv, SeparableLocomotionEnv]":
+        """Each has an engine of its own, of all threads but one, which chooses the actions of the other half."""
+        middle, threads = self.shape[0] // 2, max(1, torch.get_num_threads() - 1)
+        first, second = self.machine.halves
+        return (
+            self.part(0, middle, first, threads, turn),
+            self.part(middle, self.shape[0], second, threads, turn),
+        )
+
+    def part(self, begin: int, end: int, engine: Engine, threads: int, turn: Lock) -> "SeparableLocomotionEnv":
+        """The environments of the tasks from `begin` to `end`, before their first step."""
+        part, trajectories = copy.copy(self), self.shape[1]
+        rows = slice(begin * trajectories, end * trajectories)
+        part.shape, part.first_task = (end - begin, trajectories), begin
+        part.task, part.start, part.engine = self.task[rows], (self.start[0][rows], self.start[1][rows]), engine
+        part.episodes = engine.episodes(self.episodes.models[rows])
+        part.episodes.threads, part.episodes.away = threads, Away(turn)
+        return part

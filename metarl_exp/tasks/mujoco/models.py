@@ -53,10 +53,12 @@ class PlanarTree:
         Within, bodies come first, [bodies, B]: sums over them then add one after the other, for one episode as for
         many. (torch's sine is faster than numpy's, but wakes torch's threads, which then wait on the engine's cores.)
         """
-        angle, spin = self._accumulated(qpos), self._accumulated(qvel)
+        angle, spin = self._accumulated(qpos, qvel)
         cosine, sine = np.cos(angle), np.sin(angle)
-        ahead = cosine * self.ahead + sine * self.above  # R(θ_b) c_b; its derivative is θ̇_b (above, −ahead)
-        above = cosine * self.above - sine * self.ahead
+        ahead = cosine * self.ahead  # R(θ_b) c_b; its derivative is θ̇_b (above, −ahead)
+        ahead += sine * self.above
+        above = cosine * self.above
+        above -= sine * self.ahead
         centre, velocity = np.empty((2, len(qpos), 3))
         centre[:, 0] = self.root[0] + qpos[:, 0] + ahead.sum(0)
         centre[:, 1] = self.root[1]
@@ -66,10 +68,11 @@ class PlanarTree:
         velocity[:, 2] = qvel[:, 1] - (spin * ahead).sum(0)
         return {"mass_centre": centre, "mass_velocity": velocity}
 
-    def _accumulated(self, q: np.ndarray) -> np.ndarray:
-        """Sum of the hinges from the root to each body, [bodies, B]."""
-        total = np.array(q.T[2:], order="C")
+    def _accumulated(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Sums of the hinges, and of their velocities, from the root to each body: [2, bodies, B]."""
+        total = np.empty((2, len(self.parents), len(qpos)))
+        total[0], total[1] = qpos.T[2:], qvel.T[2:]
         for body, parent in enumerate(self.parents):
             if parent >= 0:
-                total[body] += total[parent]
+                total[:, body] += total[:, parent]
         return total

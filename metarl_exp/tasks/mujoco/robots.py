@@ -50,7 +50,7 @@ class Robot:
     engine: Callable[[ModuleType, Any, int], Engine]
     position_noise: Noise  # added to the model's qpos at the start
     velocity_noise: Noise  # added to zero
-    observe: Callable[[Episodes], np.ndarray]  # → [B, S]
+    observe: Callable[[Episodes], np.ndarray]  # → [B, S], float32
     motion: Callable[[Episodes, Motion | None, float], Motion]  # of now, what it was before, seconds between
     control_weight: float
     forward_weight: float = 1.0
@@ -86,10 +86,15 @@ class Machine:
         self.physics, self.robot = physics, settings[physics]
         self.mujoco, self.model = mujoco, models.load(mujoco, self.robot.asset)
         self.robot.edit(self.model)
-        self.engine = self.robot.engine(mujoco, self.model, self.robot.frame_skip)
+        self.engine, *self.halves = (self.robot.engine(mujoco, self.model, self.robot.frame_skip) for _ in range(3))
         self.seconds = self.model.opt.timestep * self.robot.frame_skip  # between two actions
         low, high = self.model.actuator_ctrlrange.T
         self.control_centre, self.control_scale = (low + high) / 2, (high - low) / 2
+
+    def close(self) -> None:
+        """End all threads."""
+        for engine in (self.engine, *self.halves):
+            engine.close()
 
 
 def displaced(place: np.ndarray, before: Motion | None, seconds: float) -> Motion:
@@ -121,8 +126,9 @@ def mean_of_bodies(episodes: Episodes, before: Motion | None, seconds: float) ->
 
 
 def joined(*parts: np.ndarray) -> np.ndarray:
-    """Arrays [B, …] side by side, [B, S]."""
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    """Arrays [B, …] side by side, as a policy sees them: [B, S], float32."""
+    flat = [part if part.ndim == 2 else part.reshape(len(part), -1) for part in parts]
+    return np.concatenate(flat, axis=1, dtype=np.float32, casting="same_kind")
 
 
 def clipped_forces(episodes: Episodes) -> np.ndarray:
