@@ -62,7 +62,8 @@ def adapt_to(
     require_integer("steps", steps, low=0)
     require_schedule("step_scale", step_scale)
     actions = stream(seed, "adapt/actions")
-    live = LiveEnv(env, adaptation.policy.spec, stream(seed, "adapt/environment"))
+    device = next(iter(theta.values())).device
+    live = LiveEnv(env, adaptation.policy.spec, stream(seed, "adapt/environment"), device)
     path = adaptation.start(theta, 1, "first")
     returns = torch.zeros(steps, episodes)
     for k in range(steps):

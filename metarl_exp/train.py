@@ -77,6 +77,7 @@ class Run:
     def work(self) -> float:
         """Build, train, evaluate, write; tracked from the first to the last."""
         self.threads()
+        self.device()
         self.parts = build.build(self.config)
         self.initial = self.parts.learner.theta
         self.best: dict[str, Any] = {"iteration": 0, "score": -float("inf")}
@@ -111,6 +112,11 @@ class Run:
         if recorded and self.config.threads not in (None, recorded):
             self.console.print(f"continuing with threads={recorded}, as the run began (not {self.config.threads})")
         torch.set_num_threads(recorded or self.config.threads or DEFAULT_THREADS)
+
+    def device(self) -> None:
+        """The device, by its own name from here on; of the kind that the run began on, for a continued one."""
+        recorded = (self.folder.read_json("provenance.json") or {}).get("device")
+        self.config.device = str(build.device_continued(self.config.device, recorded, self.console.print))
 
     def resume(self) -> None:
         """Load the newest usable checkpoint, or begin; afterwards files and learner agree on what is done."""

@@ -16,13 +16,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.build.composing import canonical as canonical
 from metarl_exp.build.composing import compose, leaves, options
 from metarl_exp.build.composing import config_dir as config_dir
+from metarl_exp.build.devices import device_continued as device_continued
+from metarl_exp.build.devices import device_named, device_to_read_on
 from metarl_exp.build.overrides import check_overrides
 from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
@@ -59,6 +60,7 @@ NEUTRAL: dict[str, Any] = ADDED | {
     "adaptation.value_weight": None,
     "outer_optimizer.scheduler": None,
     "outer_optimizer.max_gradient_norm": None,
+    "tasks.engine": "c",
 }
 
 
@@ -81,7 +83,11 @@ def _fingerprinted(config: DictConfig) -> dict[str, Any]:
     )
     idle = _without_effect(config)
     found = ((key, value) for key, value in leaves(tree) if key.split(".")[:2] not in idle)
-    return {key: value for key, value in found if key not in NEUTRAL or value != NEUTRAL[key]}
+    return {key: value for key, value in found if not _is_neutral(key, value)}
+
+
+def _is_neutral(key: str, value: Any) -> bool:
+    return key in NEUTRAL and value == NEUTRAL[key]
 
 
 def _without_effect(config: DictConfig) -> list[list[str]]:
@@ -190,16 +196,6 @@ def training_steps(config: DictConfig) -> int:
     return config.iterations * config.meta_batch_size * config.trajectories * batches * horizon
 
 
-def device_named(name: str) -> torch.device:
-    """The torch device of that name; ValueError if there is none here."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device={name!r} is not available here: {str(error).splitlines()[0]}") from error
-    return device
-
-
 def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -> DictConfig:
     """The node of a task distribution with `key=value` settings.
 
@@ -230,10 +226,10 @@ def environment_identity(config: DictConfig) -> dict[str, Any]:
 
     Raises EnvironmentFailure if the environments do.
     """
-    settings: Any = OmegaConf.to_container(config.tasks, resolve=True)
-    for _, key in _without_effect(config):
-        settings.pop(key, None)
-    name, distribution = settings.pop("_target_"), component("tasks", config.tasks)
+    given: Any = OmegaConf.to_container(config.tasks, resolve=True)
+    idle, name = [key for _, key in _without_effect(config)], given.pop("_target_")
+    settings = {k: v for k, v in given.items() if k not in idle and not _is_neutral(f"tasks.{k}", v)}
+    distribution = component("tasks", config.tasks)
     with guarded("the golden rollout", config.environment_timeout):
         found = identity(name, distribution, settings)
     if isinstance(distribution, Closeable):
@@ -271,8 +267,13 @@ def load_config(run: str | Path) -> DictConfig:
 
 
 def load(run: str | Path, which: str = "best") -> MetaLearner:
-    """The learner of a run with its θ: `which` is `best`, `latest` or `initial`. Its task stream starts afresh."""
-    learner = build(load_config(run)).learner
+    """The learner of a run with its θ: `which` is `best`, `latest` or `initial`. Its task stream starts afresh.
+
+    It is on the run's device, or on the CPU where there is no such device.
+    """
+    config = load_config(run)
+    config.device = str(device_to_read_on(config.device))
+    learner = build(config).learner
     if which != "initial":
         learner.theta = load_theta(Path(run), which, like=learner.theta)
     return learner

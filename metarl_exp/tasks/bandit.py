@@ -21,8 +21,12 @@ class Payment(Protocol):
         """Draw the mean payment of arms."""
         ...
 
-    def rewards(self, means: Tensor, generator: torch.Generator) -> Tensor:
-        """One payment of an arm with each of these means, of the same shape and on the same device."""
+    def luck(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Draw all that is random about one payment each."""
+        ...
+
+    def rewards(self, means: Tensor, luck: Tensor) -> Tensor:
+        """One payment of an arm with each of these means, of the same shape."""
         ...
 
 
@@ -32,8 +36,11 @@ class Bernoulli:
     def means(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return uniform(shape, 0, 1, generator)
 
-    def rewards(self, means: Tensor, generator: torch.Generator) -> Tensor:
-        return (uniform(means.shape, 0, 1, generator).to(means.device) < means).to(means.dtype)
+    def luck(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        return uniform(shape, 0, 1, generator)
+
+    def rewards(self, means: Tensor, luck: Tensor) -> Tensor:
+        return (luck < means).to(means.dtype)
 
 
 class Gaussian:
@@ -42,8 +49,11 @@ class Gaussian:
     def means(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    def rewards(self, means: Tensor, generator: torch.Generator) -> Tensor:
-        return means + torch.randn(means.shape, generator=generator, dtype=torch.float64).to(means.device)
+    def luck(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def rewards(self, means: Tensor, luck: Tensor) -> Tensor:
+        return means + luck
 
 
 PAYMENTS: dict[str, Payment] = {"bernoulli": Bernoulli(), "gaussian": Gaussian()}
@@ -71,7 +81,8 @@ class Bandit:
     def make_env(
         self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
     ) -> "BanditEnv":
-        return BanditEnv(tasks.to(device).unsqueeze(1).expand(-1, trajectories, -1), self.payment, generator)
+        means = tasks.to(device).unsqueeze(1).expand(-1, trajectories, -1)
+        return BanditEnv(means, self.payment, self.spec.horizon, generator)
 
     def optimal_returns(self, tasks: Tensor) -> Tensor:
         """Expected return of an episode of the best arm: [N], float64."""
@@ -96,17 +107,24 @@ class Bandit:
 
 
 class BanditEnv:
-    """N × M bandits with means [N, M, A]; every pull draws one payment for each of them from `generator`."""
+    """N × M bandits with means [N, M, A]; the luck of every pull is drawn from `generator` when an episode starts.
 
-    def __init__(self, means: Tensor, payment: Payment, generator: torch.Generator) -> None:
-        self.means, self.payment, self.generator = means, payment, generator
+    An episode has `horizon` pulls; it can be stepped no further.
+    """
+
+    def __init__(self, means: Tensor, payment: Payment, horizon: int, generator: torch.Generator) -> None:
+        self.means, self.payment, self.horizon, self.generator = means, payment, horizon, generator
         self.observation = torch.ones(*means.shape[:2], 1, device=means.device)
         self.never = torch.zeros(means.shape[:2], dtype=torch.bool, device=means.device)
 
     def reset(self) -> Tensor:
+        # One draw a pull, since torch's normal draws depend on how many are made at once; one transfer for all.
+        drawn = [self.payment.luck(self.means.shape[:2], self.generator) for _ in range(self.horizon)]
+        self.t, self.luck = 0, torch.stack(drawn).to(self.means.device)  # [T, N, M]
         return self.observation
 
     def step(self, action: Tensor) -> Step:
         pulled = self.means.gather(2, action.unsqueeze(2)).squeeze(2)
-        reward = self.payment.rewards(pulled, self.generator)
+        reward = self.payment.rewards(pulled, self.luck[self.t])
+        self.t += 1
         return Step(self.observation, reward.float(), self.never, self.never)

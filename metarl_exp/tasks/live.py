@@ -3,10 +3,12 @@
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
 
 from metarl_exp.tasks.spaces import Interface
+from metarl_exp.tasks.transfer import to_device
 from metarl_exp.types import Spec, Step
 
 
@@ -19,8 +21,10 @@ class LiveEnv:
     the policy's spec.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], spec: Spec, generator: torch.Generator) -> None:
-        self.env = env
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], spec: Spec, generator: torch.Generator, device: torch.device
+    ) -> None:
+        self.env, self.device = env, device
         self.seed: int | None = int(torch.randint(2**31 - 1, (), generator=generator))
         self.interface = _interface(env, spec)
 
@@ -31,16 +35,16 @@ class LiveEnv:
 
     def step(self, action: Tensor) -> Step:
         observation, reward, terminal, truncated, _ = self.env.step(self.in_env_form(action))
-        flags = (torch.tensor([[bool(flag)]]) for flag in (terminal, truncated))
-        return Step(self.in_policy_form(observation), torch.tensor([[float(reward)]]), *flags)
+        answers = self.interface.observe(observation), np.float32(reward), np.bool_(terminal), np.bool_(truncated)
+        return Step(*to_device([np.reshape(x, (1, 1, *np.shape(x))) for x in answers], self.device))
 
     def in_env_form(self, action: Tensor) -> Any:
         """What `env.step` takes for a policy's action [1, 1, A] (or [1, 1] if discrete), inside the bounds."""
         return self.interface.act(action[0, 0].cpu().numpy())
 
     def in_policy_form(self, observation: Any) -> Tensor:
-        """What a policy sees of the environment's observation, [1, 1, S]."""
-        return torch.from_numpy(self.interface.observe(observation)).reshape(1, 1, -1)
+        """What a policy sees of the environment's observation, [1, 1, S] on its device."""
+        return torch.from_numpy(self.interface.observe(observation)).reshape(1, 1, -1).to(self.device)
 
 
 def _interface(env: gymnasium.Env[Any, Any], spec: Spec) -> Interface:

@@ -81,15 +81,16 @@ class TrialEnv:
             observation = self._with_last(step.observation)
             return step._replace(observation=observation, truncated=ended & ~step.terminal)
         goes_on = torch.zeros_like(ended)
-        everyone = bool(self.over.all())
-        observation = self._begin(self.episode + 1) if everyone else step.observation
+        everyone = self.over.numel()
+        over = everyone if self.time == self.spec.horizon else int(self.over.sum())  # the one number a GPU is asked for
+        observation = self._begin(self.episode + 1) if over == everyone else step.observation
         return Step(
             self._with_last(observation),
             step.reward,
             goes_on,
             goes_on,
             step.success,
-            waiting=self.over if self.over.any() else None,
+            waiting=self.over if 0 < over < everyone else None,
         )
 
     def _remember(self, action: Tensor, reward: Tensor, ended: Tensor) -> None:

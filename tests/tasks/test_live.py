@@ -40,7 +40,7 @@ CONTINUOUS, DISCRETE = Spec(3, 2, False, 5), Spec(3, 2, True, 5)
 
 def live(observation_space, action_space, spec, seed=0):
     env = Scripted(observation_space, action_space)
-    return env, LiveEnv(env, spec, torch.Generator().manual_seed(seed))
+    return env, LiveEnv(env, spec, torch.Generator().manual_seed(seed), torch.device("cpu"))
 
 
 def test_speaks_in_batches_of_one():

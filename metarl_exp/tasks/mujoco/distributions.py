@@ -17,15 +17,15 @@ class HalfCheetahDirection(Locomotion):
 
     train_test_overlap = TWO_TASKS
 
-    def __init__(self, physics: str, horizon: int) -> None:
-        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Direction(), horizon)
+    def __init__(self, physics: str, horizon: int, engine: str = "c") -> None:
+        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Direction(), horizon, engine)
 
 
 class HalfCheetahVelocity(Locomotion):
     """A planar cheetah that runs at the task's velocity, uniform in [low, high] m/s.  [finn2017maml, Sec. 5.3]"""
 
-    def __init__(self, physics: str, horizon: int, velocity: Sequence[float]) -> None:
-        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Velocity(velocity, bonus=0.0), horizon)
+    def __init__(self, physics: str, horizon: int, velocity: Sequence[float], engine: str = "c") -> None:
+        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Velocity(velocity, bonus=0.0), horizon, engine)
 
 
 class AntDirection(Locomotion):
@@ -33,8 +33,8 @@ class AntDirection(Locomotion):
 
     train_test_overlap = TWO_TASKS
 
-    def __init__(self, physics: str, horizon: int) -> None:
-        super().__init__(Machine("ant", ANT, physics), Direction(), horizon)
+    def __init__(self, physics: str, horizon: int, engine: str = "c") -> None:
+        super().__init__(Machine("ant", ANT, physics), Direction(), horizon, engine)
 
 
 class AntVelocity(Locomotion):
@@ -43,15 +43,15 @@ class AntVelocity(Locomotion):
     `bonus` makes up for the cost, so that an end of the episode is not what pays best.
     """
 
-    def __init__(self, physics: str, horizon: int, velocity: Sequence[float], bonus: float) -> None:
-        super().__init__(Machine("ant", ANT, physics), Velocity(velocity, bonus), horizon)
+    def __init__(self, physics: str, horizon: int, velocity: Sequence[float], bonus: float, engine: str = "c") -> None:
+        super().__init__(Machine("ant", ANT, physics), Velocity(velocity, bonus), horizon, engine)
 
 
 class AntGoal(Locomotion):
     """A four-legged robot that goes to a place, uniform in a square or disc; it observes where it is itself."""
 
-    def __init__(self, physics: str, horizon: int, region: str, extent: float, bonus: float) -> None:
-        super().__init__(Machine("ant", ANT_WITH_PLACE, physics), Position(region, extent, bonus), horizon)
+    def __init__(self, physics: str, horizon: int, region: str, extent: float, bonus: float, engine: str = "c") -> None:
+        super().__init__(Machine("ant", ANT_WITH_PLACE, physics), Position(region, extent, bonus), horizon, engine)
 
     def positions(self, observations: Tensor) -> Tensor:
         """Where in the plane a path is drawn: [..., S] → [..., 2], of the torso."""
@@ -65,17 +65,17 @@ class AntGoal(Locomotion):
 class Walker2dBody(Locomotion):
     """A two-legged robot in the plane whose masses, inertias, damping and friction are the task's."""
 
-    def __init__(self, physics: str, horizon: int, log_scale_limit: float) -> None:
+    def __init__(self, physics: str, horizon: int, log_scale_limit: float, engine: str = "c") -> None:
         machine = Machine("walker2d", WALKER2D, physics)
-        super().__init__(machine, Body(machine.mujoco, machine.model, log_scale_limit), horizon)
+        super().__init__(machine, Body(machine.mujoco, machine.model, log_scale_limit), horizon, engine)
 
 
 class HopperBody(Locomotion):
     """A one-legged robot in the plane whose masses, inertias, damping and friction are the task's."""
 
-    def __init__(self, physics: str, horizon: int, log_scale_limit: float) -> None:
+    def __init__(self, physics: str, horizon: int, log_scale_limit: float, engine: str = "c") -> None:
         machine = Machine("hopper", HOPPER, physics)
-        super().__init__(machine, Body(machine.mujoco, machine.model, log_scale_limit), horizon)
+        super().__init__(machine, Body(machine.mujoco, machine.model, log_scale_limit), horizon, engine)
 
 
 class HumanoidDirection(Locomotion):
@@ -83,5 +83,5 @@ class HumanoidDirection(Locomotion):
 
     train_test_overlap = TWO_TASKS
 
-    def __init__(self, physics: str, horizon: int) -> None:
-        super().__init__(Machine("humanoid", HUMANOID, physics), Direction(), horizon)
+    def __init__(self, physics: str, horizon: int, engine: str = "c") -> None:
+        super().__init__(Machine("humanoid", HUMANOID, physics), Direction(), horizon, engine)

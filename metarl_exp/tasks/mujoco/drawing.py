@@ -61,3 +61,14 @@ def picture(
             for end in ends:
                 disc(end, thickness, colour)
     return np.asarray(image.reduce(SMOOTH))
+
+
+def robot(mujoco: Any, model: Any, qpos: np.ndarray, mark: np.ndarray | None) -> np.ndarray:
+    """A robot in a pose from the side; from above, with its goal `mark`, where the goal is a place."""
+    data = mujoco.MjData(model)
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    if mark is None:
+        x, y, _ = data.xpos[1]
+        return picture(model, data, np.array([x, y, 0.6]), metres=4.0, elevation=10.0, mark=None)
+    return picture(model, data, np.zeros(3), metres=10.0, elevation=60.0, mark=mark)

@@ -95,7 +95,7 @@ class Velocity:
         return torch.from_numpy(np.random.RandomState(1).uniform(self.low, self.high, (num_tasks, 1)))
 
     def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
-        return self.bonus - np.abs(motion.speed - task[:, 0])
+        return self.bonus - abs(motion.speed - task[:, 0])
 
     def models(self, model: Any, tasks: Tensor) -> list[Any]:
         return [model] * len(tasks)

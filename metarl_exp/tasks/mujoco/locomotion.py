@@ -11,19 +11,27 @@ from metarl_exp.tasks.mujoco import drawing
 from metarl_exp.tasks.mujoco.engines import Away, Engine, Rollouts
 from metarl_exp.tasks.mujoco.goals import Goal
 from metarl_exp.tasks.mujoco.robots import Machine
-from metarl_exp.types import Spec, Step
-from metarl_exp.validation import require_integer
+from metarl_exp.tasks.mujoco.warp import WARP_LIBRARIES, Warp, WarpEnv
+from metarl_exp.tasks.transfer import to_device
+from metarl_exp.types import BatchedEnv, Spec, Step
+from metarl_exp.validation import require_choice, require_integer
 
 CLOCK = 1.0  # s, when an episode starts: MuJoCo sets a clock back to 0, which shows at the first step too
 
 
 class Locomotion:
-    """Tasks of a machine that differ in a goal; `physics` names the setting, as results of two are not comparable."""
+    """Tasks of a machine that differ in a goal; `physics` names the setting, as results of two are not comparable.
+
+    `engine` is `c`, MuJoCo itself on the host, or `warp`, MuJoCo Warp on the learner's device, in float32.
+    """
 
     version = 1
 
-    def __init__(self, machine: Machine, goal: Goal, horizon: int) -> None:
+    def __init__(self, machine: Machine, goal: Goal, horizon: int, engine: str) -> None:
         require_integer("tasks.horizon", horizon, low=1)
+        require_choice("tasks.engine", engine, ["c", "warp"])
+        self.warp = Warp(machine, goal) if engine == "warp" else None
+        self.libraries = WARP_LIBRARIES if self.warp else ()
         self.machine, self.goal, self.physics = machine, goal, machine.physics
         self.parameter_names = goal.parameter_names
         episode = machine.engine.episodes([machine.model])
@@ -45,7 +53,9 @@ class Locomotion:
 
     def make_env(
         self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
-    ) -> "LocomotionEnv":
+    ) -> BatchedEnv:
+        if self.warp:
+            return WarpEnv(self.warp, tasks, trajectories, generator, device)
         made = SeparableLocomotionEnv if isinstance(self.machine.engine, Rollouts) else LocomotionEnv
         return made(self.machine, self.goal, tasks.cpu(), trajectories, generator, device)
 
@@ -84,8 +94,8 @@ class LocomotionEnv:
         self.engine.reset(self.episodes)
         self.motion = self.machine.robot.motion(self.episodes, None, self.machine.seconds)
         self.alive = np.ones(len(self.task), dtype=bool)
-        self.never = self.batch(np.zeros_like(self.alive))
-        return self.batch(self.machine.robot.observe(self.episodes))
+        observation, self.never = self.batch(self.machine.robot.observe(self.episodes), np.zeros_like(self.alive))
+        return observation
 
     def step(self, action: Tensor) -> Step:
         robot, episodes = self.machine.robot, self.episodes
@@ -99,12 +109,8 @@ class LocomotionEnv:
         healthy = robot.healthy(episodes)
         reward = robot.reward(episodes, self.goal.reward(self.motion, self.task), control, healthy)
         self.alive &= healthy
-        return Step(
-            self.batch(robot.observe(episodes)),
-            self.batch(reward.astype(np.float32)),
-            self.batch(~healthy),
-            self.never,
-        )
+        observed, earned, fallen = self.batch(robot.observe(episodes), reward.astype(np.float32), ~healthy)
+        return Step(observed, earned, fallen, self.never)
 
     def refuse_unstable(self) -> None:
         """Raise ArithmeticError if an episode's clock is behind: MuJoCo has set it back, and the robot with it."""
@@ -120,19 +126,12 @@ class LocomotionEnv:
     def frame(self, task: int, trajectory: int) -> np.ndarray:
         """The robot from the side; from above, with its goal, where the goal is a place: [320, 480, 3], uint8."""
         index = task * self.shape[1] + trajectory
-        mujoco, model = self.machine.mujoco, self.episodes.models[index]
-        data = mujoco.MjData(model)
-        data.qpos[:] = self.episodes.qpos[index]
-        mujoco.mj_kinematics(model, data)
-        mark = self.goal.place(self.task[index])
-        if mark is None:
-            x, y, _ = data.xpos[1]
-            return drawing.picture(model, data, np.array([x, y, 0.6]), metres=4.0, elevation=10.0, mark=None)
-        return drawing.picture(model, data, np.zeros(3), metres=10.0, elevation=60.0, mark=mark)
+        model, mark = self.episodes.models[index], self.goal.place(self.task[index])
+        return drawing.robot(self.machine.mujoco, model, self.episodes.qpos[index], mark)
 
-    def batch(self, x: np.ndarray) -> Tensor:
+    def batch(self, *arrays: np.ndarray) -> list[Tensor]:
         """[B, …] → [N, M, …] on the device."""
-        return torch.from_numpy(x).reshape(*self.shape, *x.shape[1:]).to(self.device)
+        return [x.unflatten(0, self.shape) for x in to_device(arrays, self.device)]
 
 
 class SeparableLocomotionEnv(LocomotionEnv):

@@ -37,9 +37,16 @@ def normal_noise(scale: float) -> Noise:
     )
 
 
+def never_falls(episodes: Episodes) -> np.ndarray:
+    """Healthy whatever happens."""
+    return np.ones(len(episodes.state), dtype=bool)
+
+
 @dataclass(frozen=True)
 class Robot:
     """A robot in one physics setting; functions are over B episodes.
+
+    Those of a robot that `Rollouts` steps and that never falls take torch's arrays too, as Warp has them.
 
     reward = (forward_weight · forward + alive_bonus + healthy_bonus · healthy) − (control_weight · |control|² + contact
     cost), where `forward` is what the task's goal pays.
@@ -54,8 +61,8 @@ class Robot:
     motion: Callable[[Episodes, Motion | None, float], Motion]  # of now, what it was before, seconds between
     control_weight: float
     forward_weight: float = 1.0
-    contact_cost: Callable[[Episodes], np.ndarray] = lambda e: np.zeros(len(e.state))  # → [B]
-    healthy: Callable[[Episodes], np.ndarray] = lambda e: np.ones(len(e.state), dtype=bool)  # → [B], or it ends
+    contact_cost: Callable[[Episodes], Any] = lambda e: 0.0  # → [B], or one number
+    healthy: Callable[[Episodes], np.ndarray] = never_falls  # → [B], or it ends
     alive_bonus: float = 0.0  # for every step
     healthy_bonus: float = 0.0  # for a step after which the robot is healthy
     edit: Callable[[Any], None] = lambda model: None  # what differs from the file
@@ -66,10 +73,10 @@ class Robot:
         noise = self.position_noise(episodes, model.nq, generator).numpy()
         return self.first_pose(model) + noise, self.velocity_noise(episodes, model.nv, generator).numpy()
 
-    def reward(self, episodes: Episodes, forward: np.ndarray, control: np.ndarray, healthy: np.ndarray) -> np.ndarray:
-        """[B], as above, of goals' payments `forward` [B] and control [B, nu]."""
+    def reward(self, episodes: Episodes, forward: np.ndarray, control: np.ndarray, healthy: Any) -> np.ndarray:
+        """[B], as above, of goals' payments `forward` [B] and control [B, nu]; `healthy` is [B] or the same for all."""
         bonus = self.alive_bonus + self.healthy_bonus * healthy
-        cost = self.control_weight * np.square(control).sum(-1) + self.contact_cost(episodes)
+        cost = self.control_weight * (control**2).sum(-1) + self.contact_cost(episodes)
         return self.forward_weight * forward + bonus - cost
 
 
@@ -97,10 +104,10 @@ class Machine:
             engine.close()
 
 
-def displaced(place: np.ndarray, before: Motion | None, seconds: float) -> Motion:
+def displaced(place: Any, before: Motion | None, seconds: float) -> Motion:
     """The speed as the difference of two places [B, 2], as Gymnasium has it; zero at the start."""
-    place = np.array(place)
-    speed = np.zeros(len(place)) if before is None else (place[:, 0] - before.place[:, 0]) / seconds
+    place = place.clone() if isinstance(place, Tensor) else np.array(place)
+    speed = 0.0 * place[:, 0] if before is None else (place[:, 0] - before.place[:, 0]) / seconds
     return Motion(place, speed)
 
 
@@ -125,9 +132,11 @@ def mean_of_bodies(episodes: Episodes, before: Motion | None, seconds: float) ->
     return displaced((np.einsum("b,ebj->ej", mass, episodes["bodies"]) / mass.sum())[:, :2], before, seconds)
 
 
-def joined(*parts: np.ndarray) -> np.ndarray:
-    """Arrays [B, …] side by side, as a policy sees them: [B, S], float32."""
-    flat = [part if part.ndim == 2 else part.reshape(len(part), -1) for part in parts]
+def joined(*parts: Any) -> Any:
+    """Arrays [B, …] side by side, as a policy sees them: [B, S], float32; tensors as they are."""
+    flat: Any = [part if part.ndim == 2 else part.reshape(len(part), -1) for part in parts]
+    if isinstance(flat[0], Tensor):
+        return torch.cat(flat, dim=1)
     return np.concatenate(flat, axis=1, dtype=np.float32, casting="same_kind")
 
 

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from metarl_exp.tasks.guard import guarded, unhurried
+from metarl_exp.tasks.transfer import to_device
 from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey, Recipe
 from metarl_exp.types import EnvironmentFailure, Spec, Step
 
@@ -131,7 +132,7 @@ class VectorBatch:
         with self._or_discard():
             observation = self.pool.start(self.episodes)
             self._require_finite("observation", observation)
-        return self._tensor(observation)
+        return self._tensors([observation])[0]
 
     def step(self, action: Tensor) -> Step:
         if self.pools.tenants.get(len(self.episodes)) is not self:
@@ -142,7 +143,7 @@ class VectorBatch:
             answer = self.pool.step(actions)
             self._require_finite("observation", answer.observation)
             self._require_finite("reward", answer.reward)
-        observation, reward, terminal, truncated, success = map(self._tensor, answer)
+        observation, reward, terminal, truncated, success = self._tensors(answer)
         return Step(
             observation, reward.float(), terminal, truncated, None if self.recipe.success_key is None else success
         )
@@ -180,5 +181,6 @@ class VectorBatch:
                 f"{self.recipe.name_of(self.episodes[index])}: {quantity} is not finite: {value[index]}"
             )
 
-    def _tensor(self, value: np.ndarray) -> Tensor:
-        return torch.from_numpy(value).to(self.device).unflatten(0, self.shape)
+    def _tensors(self, values: Sequence[np.ndarray]) -> list[Tensor]:
+        """[B, …] → [N, M, …] on the device."""
+        return [x.unflatten(0, self.shape) for x in to_device(values, self.device)]
