@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
     ROOT / "benchmarks" / "README.md",
+    ROOT / "docs" / "distributed.md",
     ROOT / "docs" / "objectives.md",
     ROOT / "docs" / "reproducing.md",
     *sorted(ROOT.glob("experiments/**/README.md")),

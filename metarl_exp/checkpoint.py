@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.types import NonFiniteError
 from metarl_exp.validation import require_choice
 
 FORMAT = 1
@@ -94,9 +95,15 @@ def load_theta(run: Path, which: str, like: Parameters) -> Parameters:
     return {name: p.to(like[name].device) for name, p in theta.items()}
 
 
-def save_batch(path: Path, batch: Any) -> None:
-    """Write the batch behind a failure, for a person to look at with `torch.load(path, weights_only=True)`."""
-    torch.save(_plain(batch), path)
+def keep_batch(path: Path, error: NonFiniteError) -> NonFiniteError:
+    """The same error, which says where its batch is, for a person to look at: `torch.load(path, weights_only=True)`.
+
+    As it was, where there is no such folder: on another machine than that of rank 0.
+    """
+    if not path.parent.is_dir():
+        return error
+    torch.save(_plain(error.batch), path)
+    return NonFiniteError(error.quantity, f"{error.where}; the batch is in {path}", None)
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,8 @@ from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, unflatten
 from metarl_exp.objective import MAML, MetaBatch, MetaFunction, MetaObjective
-from metarl_exp.outer_optimizer import TRPO, TorchOptimizer
+from metarl_exp.outer_optimizer import PPO, TRPO, TorchOptimizer
+from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.sampler import Sampler, episodes_of, mean_returns, success_rates
 from metarl_exp.statistics import t_interval
 from metarl_exp.streams import Streams, streams
@@ -92,8 +93,12 @@ class MetaLearner:
         trajectories: int,
         streams: Streams,
         environment_timeout: float | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         require_integer("meta_batch_size", meta_batch_size, low=1)
+        ranks.require_shares(
+            "meta_batch_size", meta_batch_size, outer_optimizer.minibatches if isinstance(outer_optimizer, PPO) else 1
+        )
         require_integer("trajectories", trajectories, low=1)
         objective.refuse(adaptation, outer_optimizer)
         if isinstance(policy, Critic) and isinstance(advantage, GAE):
@@ -110,10 +115,10 @@ class MetaLearner:
             require_number("environment_timeout", environment_timeout, above=0)
         self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
         self.adaptation, self.objective, self.outer_optimizer = adaptation, objective, outer_optimizer
-        self.combiner = combiner
+        self.combiner, self.ranks = combiner, ranks
         self.meta_batch_size, self.streams = meta_batch_size, streams
         device = next(policy.parameters()).device
-        self.sampler = Sampler(policy, task_distribution, trajectories, device, environment_timeout)
+        self.sampler = Sampler(policy, task_distribution, trajectories, device, environment_timeout, ranks)
         self.iteration = 0  # meta-iterations done
         self.env_steps = 0  # environment steps taken in them
 
@@ -139,7 +144,10 @@ class MetaLearner:
             yield self.outer_update(self.task_distribution.sample(self.meta_batch_size, self.streams.tasks))
 
     def inner_update(self, task: Tensor) -> MetaBatch:
-        """Adapt to one task (a row) or to N: K + 1 batches of experience and the path θ → φ_K. θ stays."""
+        """Adapt to one task (a row) or to N: K + 1 batches of experience and the path θ → φ_K. θ stays.
+
+        Of several ranks each adapts to its share, which is then the N here.
+        """
         tasks = task.reshape(-1, len(self.task_distribution.parameter_names))
         path = self.adaptation.start(self.theta, len(tasks), self.adaptation.order)
         experiences, sampled = [], []
@@ -153,24 +161,26 @@ class MetaLearner:
         return MetaBatch(tasks, tuple(experiences), mean_returns(measured), path, success_rates(measured))
 
     def outer_update(self, tasks: Tensor) -> Iteration:
-        """One meta-iteration on N given tasks: adapt to each, then step θ."""
+        """One meta-iteration on N given tasks: adapt to each, then step θ. Several ranks share them, and have one θ."""
         theta = self.theta
         started = perf_counter()
-        batch = self.inner_update(tasks)
+        batch = self.inner_update(self.ranks.share(tasks))
         adapted = perf_counter()
-        function = MetaFunction(self.objective, batch, theta, self.adaptation, self.combiner)
+        function = MetaFunction(self.objective, batch, theta, self.adaptation, self.combiner, ranks=self.ranks)
         vector, report = self.outer_optimizer.step(function)
-        self.theta = unflatten(vector, theta)
+        self.theta = unflatten(self.ranks.broadcast(vector), theta)  # machines may round differently
         finished = perf_counter()
         number, self.iteration = self.iteration, self.iteration + 1
-        steps = sum(int(experience.mask.sum()) for experience in batch.experiences)
+        taken = torch.tensor([sum(int(experience.mask.sum()) for experience in batch.experiences)])
+        steps = int(self.ranks.gather(taken).sum())
         self.env_steps += steps
-        success = [] if batch.success is None else batch.success.mean(0).tolist()
+        returns = self.ranks.gather(batch.returns)
+        success = [] if batch.success is None else self.ranks.gather(batch.success).mean(0).tolist()
         metrics = {
-            **{f"return/step_{k}": value for k, value in enumerate(batch.returns.mean(0).tolist())},
+            **{f"return/step_{k}": value for k, value in enumerate(returns.mean(0).tolist())},
             **{f"success/step_{k}": value for k, value in enumerate(success)},
-            **gained(batch.returns[:, -1] - batch.returns[:, 0]),
-            "return/tasks_made_worse": (batch.returns[:, -1] < batch.returns[:, 0]).double().mean().item(),
+            **gained(returns[:, -1] - returns[:, 0]),
+            "return/tasks_made_worse": (returns[:, -1] < returns[:, 0]).double().mean().item(),
             **report,
             **function.interference(),
             **function.critic(),
@@ -179,7 +189,7 @@ class MetaLearner:
             "perf/outer_s": finished - adapted,
             "perf/env_steps_per_s": steps / (finished - started),
         }
-        return Iteration(number, batch.tasks, batch.returns, theta, metrics)
+        return Iteration(number, self.ranks.gather(batch.tasks), returns, theta, metrics)
 
     def state(self) -> dict[str, Any]:
         """All that continuing bit for bit takes, as tensors, numbers and plain containers."""

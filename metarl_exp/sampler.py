@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.ranks import ALONE, Ranks
+from metarl_exp.streams import Shared
 from metarl_exp.tasks.base import Divisible, TaskDistribution
 from metarl_exp.tasks.guard import guarded
 from metarl_exp.types import BatchedEnv, Policy, Separable, Trajectories, after_last, require_finite, zero_where
@@ -27,13 +29,15 @@ def rollout(
     deterministic: bool = False,
     limit: float | None = None,
     watch: Callable[[BatchedEnv], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trajectories:
     """One episode in each of the `shape` = (N, M) environments, at most `horizon` steps: Trajectories [N, M, T, …].
 
     The noise of all T steps is drawn ahead, so that the generator moves on by the same amount however the episodes
-    go. `watch` is shown the environments after the reset and after every step. Raises NonFiniteError if an
-    observation, a reward or the policy's output is not finite, and EnvironmentFailure if the environments raise, exit
-    or take more than `limit` seconds for one step. Steps in which an episode waits for the others are left out.
+    go; it is that of the tasks of all `ranks`. `watch` is shown the environments after the reset and after every step.
+    Raises NonFiniteError if an observation, a reward or the policy's output is not finite, and EnvironmentFailure if
+    the environments raise, exit or take more than `limit` seconds for one step. Steps in which an episode waits for the
+    others are left out.
 
     Where torch has several threads, `Separable` environments of four tasks or more are stepped in two halves, each in
     a thread: one half's actions are chosen while the other's physics goes on. The numbers are the same, and Python's
@@ -50,7 +54,8 @@ def rollout(
         parts = list(zip((slice(middle), slice(middle, None)), env.halves(turn), strict=True))
     with guarded("reset", limit):
         first = [part.reset() for _, part in parts]
-    noise = policy.distribution.noise((policy.spec.horizon, *shape), policy.spec.action_size, generator)
+    everyone = policy.spec.horizon, ranks.size * shape[0], shape[1]
+    noise = ranks.share(policy.distribution.noise(everyone, policy.spec.action_size, generator), axis=1)
 
     def play(index: int, stop: Event) -> Trajectories:
         tasks, part = parts[index]
@@ -151,7 +156,10 @@ def _play(
 
 
 class Sampler:
-    """Rolls a policy out in N tasks × M trajectories at once, the policy on the whole batch at every step."""
+    """Rolls a policy out in N tasks × M trajectories at once, the policy on the whole batch at every step.
+
+    With several `ranks`, the N tasks are this one's share, and the generators go on as if all were stepped here.
+    """
 
     def __init__(
         self,
@@ -160,12 +168,14 @@ class Sampler:
         trajectories: int,
         device: torch.device,
         limit: float | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.policy, self.task_distribution = policy, task_distribution
         self.trajectories, self.device, self.limit = trajectories, device, limit
+        self.ranks = ranks
 
     def of(self, trajectories: int) -> "Sampler":
-        """The same sampler for another number of trajectories a task."""
+        """The same sampler for another number of trajectories a task, all of them in this process."""
         return Sampler(self.policy, self.task_distribution, trajectories, self.device, self.limit)
 
     def __call__(
@@ -183,9 +193,23 @@ class Sampler:
         most likely action; `watch` is as in `rollout`.
         """
         shape = len(tasks), self.trajectories
+        draws = self._shared(environment, actions, len(tasks)) if self.ranks.size > 1 else environment
         with guarded("making the environments"):
-            env = self.task_distribution.make_env(tasks, self.trajectories, environment, self.device)
-        return rollout(env, self.policy, parameters, shape, actions, deterministic, self.limit, watch)
+            env = self.task_distribution.make_env(tasks, self.trajectories, draws, self.device)
+        sampled = rollout(env, self.policy, parameters, shape, actions, deterministic, self.limit, watch, self.ranks)
+        if isinstance(draws, Shared):
+            self._catch_up(draws)
+        return sampled
+
+    def _shared(self, environment: torch.Generator, actions: torch.Generator, num_tasks: int) -> Shared:
+        """What this rank's environments draw from; the actions' generator moves on with every batch, and so seeds."""
+        return Shared(environment, self.ranks, num_tasks, actions.get_state().numpy().tobytes())
+
+    def _catch_up(self, draws: Shared) -> None:
+        """Let the environments' generator go on where the rank left it whose episodes drew most, as all at once do."""
+        made = self.ranks.gather(torch.tensor([draws.draws]))
+        if (made != made[0]).any():
+            draws.whole.set_state(self.ranks.broadcast(draws.whole.get_state(), int(made.argmax())))
 
 
 def join_episodes(episodes: list[Trajectories], dim: int = 1) -> Trajectories:

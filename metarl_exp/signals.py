@@ -25,4 +25,5 @@ def terminated_as_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTERM) is interrupt:  # and not ignored since, as where ranks end together
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

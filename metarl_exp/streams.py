@@ -5,11 +5,18 @@ more evaluation) leaves the others as they were. All draws are made on the CPU a
 same numbers.
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from metarl_exp.ranks import Ranks
 
 
 def stream(seed: int, name: str) -> torch.Generator:
@@ -41,3 +48,37 @@ class Streams:
 def streams(seed: int, prefix: str = "") -> Streams:
     """All streams of a seed; a prefix gives another, independent family."""
     return Streams(**{field.name: stream(seed, prefix + field.name) for field in fields(Streams)})
+
+
+class Shared(torch.Generator):
+    """A stream as one of several ranks draws from it, for its `num_tasks` tasks.
+
+    What is drawn by `draw` is drawn from `whole` for the tasks of all ranks, so that numbers are those of one process.
+    What draws from it directly has a stream of this rank's own, which nothing keeps: it is seeded by `seed`.
+    """
+
+    def __new__(cls, *_: Any, **__: Any) -> Shared:
+        return super().__new__(cls)
+
+    def __init__(self, whole: torch.Generator, ranks: Ranks, num_tasks: int, seed: bytes) -> None:
+        self.whole, self.ranks, self.num_tasks = whole, ranks, num_tasks
+        self.draws = 0  # that were made so far
+        key = hashlib.sha256(seed + str(ranks.rank).encode()).digest()[:8]
+        self.manual_seed(int.from_bytes(key, "big") >> 1)
+
+
+def draw(
+    kind: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator, axis: int = 0, **settings: Any
+) -> Tensor:
+    """Random numbers of a shape by `torch.rand`, `torch.randn` or the like; `axis` is that of tasks.
+
+    It may be one of tasks and something else, tasks first. Whatever in an environment is random is drawn by it, so that
+    several ranks have the numbers of one process: each draws for all tasks, and keeps those of its own.
+    """
+    if not isinstance(generator, Shared):
+        return kind(shape, generator=generator, **settings)
+    generator.draws += 1
+    ranks, length = generator.ranks, shape[axis]
+    everyone = kind((*shape[:axis], ranks.size * length, *shape[axis + 1 :]), generator=generator.whole, **settings)
+    by_task = everyone.unflatten(axis, (ranks.size * generator.num_tasks, length // generator.num_tasks))
+    return ranks.share(by_task, axis).flatten(axis, axis + 1)

@@ -2,18 +2,18 @@
 
 metarl-train [overrides]        one run        (also `python -m metarl_exp.train`)
 metarl-train -m [overrides]     a sweep
+torchrun --nproc-per-node=n -m metarl_exp.train [overrides]     one run, in n processes
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import shlex
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import hydra
 import torch
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -29,10 +28,13 @@ from rich.console import Console
 from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results, status
 from metarl_exp.build import job_list
 from metarl_exp.build.jobs import job_running, plan
+from metarl_exp.build.preflight import preflight, refuse_ranks, refusing
 from metarl_exp.command_line import console
 from metarl_exp.evaluation import Evaluation
+from metarl_exp.follow import follow
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.progress import display
+from metarl_exp.ranks import ALONE, Place, RankFailure, Ranks, joined
 from metarl_exp.run_folder import FolderRefused, RunFolder, choose_folder
 from metarl_exp.signals import terminated_as_interrupt
 from metarl_exp.sweep import VARIABLE, Sweep
@@ -41,14 +43,15 @@ from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
 
 log = logging.getLogger("metarl_exp")
-DEFAULT_THREADS = torch.get_num_threads()
 
 
 class Run:
-    """One job in its folder, whose lock is held: start or continue, train, evaluate."""
+    """One job in its folder, whose lock is held: start or continue, train, evaluate. Of several ranks, the first."""
 
-    def __init__(self, config: DictConfig, folder: RunFolder, sweep: Sweep | None, console: Console) -> None:
-        self.config, self.folder, self.sweep, self.console = config, folder, sweep, console
+    def __init__(
+        self, config: DictConfig, folder: RunFolder, sweep: Sweep | None, console: Console, ranks: Ranks = ALONE
+    ) -> None:
+        self.config, self.folder, self.sweep, self.console, self.ranks = config, folder, sweep, console, ranks
         self.fingerprint = build.fingerprint(config)
         build.refuse_other_run(config, folder.path)
 
@@ -56,20 +59,22 @@ class Run:
         """Whatever is left to do; the validation return of the best iterate."""
         state = self.folder.state()
         if state == "finished":
+            self.ranks.tell(None)
             self.console.print(f"already finished: {self.folder.path} (restart=true runs it again in a new folder)")
             return self.show()
         before = self.folder.read_json("status.json")
         try:
             self.folder.set_state("running")
-            with self.folder.logged(log), terminated_as_interrupt():
+            with self.folder.logged(log), terminated_as_interrupt(), self.ranks.explained():
                 if before:
                     log.info("again; before it was %s (%s)", state, before["reason"] or "no reason recorded")
                 return self.work()
-        except KeyboardInterrupt:
-            self.folder.set_state("interrupted", "stopped by a signal")
-            command = self.sweep.command() if self.sweep else self.command()
-            self.console.print(f"\nstopped; everything up to the last iteration is saved. To continue:\n  {command}")
-            raise SystemExit(130) from None
+        except (KeyboardInterrupt, RankFailure) as stop:
+            lost = str(stop) if isinstance(stop, RankFailure) else None
+            self.folder.set_state("failed" if lost else "interrupted", lost or "stopped by a signal")
+            command, why = self.sweep.command() if self.sweep else self.command(), lost or "stopped"
+            self.console.print(f"\n{why}; everything up to the last iteration is saved. To continue:\n  {command}")
+            raise SystemExit(1 if lost else 130) from None
         except Exception as error:
             self.folder.set_state("failed", f"{type(error).__name__}: {error}")
             raise
@@ -78,10 +83,11 @@ class Run:
         """Build, train, evaluate, write; tracked from the first to the last."""
         self.threads()
         self.device()
-        self.parts = build.build(self.config)
+        self.parts = build.build(self.config, self.ranks)
         self.initial = self.parts.learner.theta
         self.best: dict[str, Any] = {"iteration": 0, "score": -float("inf")}
         self.resume()
+        self.ranks.tell((torch.get_num_threads(), self.parts.learner.state(), self.folder.path))
         tracker = self.parts.tracker
         tracker.start(self.run_info())
         summary, drawn, failed = {}, [], True
@@ -93,9 +99,7 @@ class Run:
             summary["validation/best"] = evaluation["validation"]
             failed = False
         except NonFiniteError as error:
-            saved = self.folder.path / "failed_batch.pt"
-            checkpoint.save_batch(saved, error.batch)
-            raise NonFiniteError(error.quantity, f"{error.where}; the batch is in {saved}", None) from error
+            raise checkpoint.keep_batch(self.folder.path / "failed_batch.pt", error) from error
         finally:
             distribution = self.parts.learner.task_distribution
             if isinstance(distribution, Closeable):
@@ -111,7 +115,7 @@ class Run:
         recorded = (self.folder.read_json("provenance.json") or {}).get("threads")
         if recorded and self.config.threads not in (None, recorded):
             self.console.print(f"continuing with threads={recorded}, as the run began (not {self.config.threads})")
-        torch.set_num_threads(recorded or self.config.threads or DEFAULT_THREADS)
+        torch.set_num_threads(recorded or self.config.threads or Place.here().threads())
 
     def device(self) -> None:
         """The device, by its own name from here on; of the kind that the run began on, for a continued one."""
@@ -145,7 +149,8 @@ class Run:
         self.folder.write_json(
             "provenance.json",
             provenance.collect(self.config.seed, self.fingerprint, self.command(), device, identity)
-            | {"tracker_id": uuid.uuid4().hex[:8], "sweep": self.sweep.id if self.sweep else None},
+            | {"tracker_id": uuid.uuid4().hex[:8], "sweep": self.sweep.id if self.sweep else None}
+            | ({"ranks": self.ranks.size} if self.ranks.size > 1 else {}),
         )
         self.keep_best(self.initial, 0, -float("inf"))
         self.console.print(f"starting: {self.folder.path}")
@@ -162,7 +167,8 @@ class Run:
 
     def command(self) -> str:
         """What starts this run, alone if it is a job of a sweep."""
-        return shlex.join(["metarl-train", *(HydraConfig.get().overrides.task if self.sweep else sys.argv[1:])])
+        arguments = HydraConfig.get().overrides.task if self.sweep else sys.argv[1:]
+        return shlex.join([*Place.here().program(), *arguments])
 
     def train(self) -> None:
         """The meta-iterations that are left, each recorded and checkpointed before the next begins."""
@@ -173,6 +179,7 @@ class Run:
                 self.folder.append_metrics(metrics)
                 state = learner.state() | {"best": self.best, "fingerprint": self.fingerprint, "seed": self.config.seed}
                 checkpoint.save_latest(self.folder.path, state)
+                self.ranks.tell()  # that they may go on
                 self.parts.tracker.log(metrics, record.number)
                 shown.show(record)
                 log.info(" ".join(f"{k}={v:.5g}" for k, v in metrics.items()))
@@ -247,38 +254,14 @@ def job(config: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
     try:
-        with sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext():
+        taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()
+        with taking_part, joined(Place.here(), config.rank_timeout, str(build.device_named(config.device))) as ranks:
             folder = RunFolder(choose_folder(Path(hydra_config.runtime.output_dir), config.restart))
             with folder.lock():
-                return Run(config, folder, sweep, console(soft_wrap=True)).go()
-    except FolderRefused as error:
+                return Run(config, folder, sweep, console(soft_wrap=True), ranks).go()
+    except (FolderRefused, RankFailure) as error:
         if hydra_config.mode == RunMode.MULTIRUN:
             raise  # a failed job of the sweep
-        raise SystemExit(f"metarl-train: {error}") from None
-
-
-def preflight(arguments: argparse.Namespace) -> Sweep | None:
-    """Refuse what is mistyped with one clear line, before Hydra makes any folder; the sweep that is to run, if any."""
-    if arguments.hydra_help or arguments.help or arguments.info is not None:
-        return None
-    with refusing():
-        build.check_overrides(arguments.overrides, arguments.config_dir)
-        if arguments.multirun and arguments.cfg:
-            raise ValueError("--cfg shows the configuration of one job: without --multirun, and a value for each key")
-        if arguments.multirun:
-            sweep, jobs = plan(arguments.overrides, arguments.config_dir)
-            sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
-            return sweep
-        build.build(build.compose(arguments.overrides, arguments.config_dir))
-        return None
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """SystemExit with one line for whatever is wrong before anything runs."""
-    try:
-        yield
-    except (ValueError, ModuleNotFoundError, FolderRefused, HydraException) as error:
         raise SystemExit(f"metarl-train: {error}") from None
 
 
@@ -304,7 +287,8 @@ def launch(jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> None:
     A job that fails stops no other, and the table that is printed says so. SystemExit with one line for what is
     mistyped.
     """
-    with refusing():
+    with refusing(place := Place.here()):
+        refuse_ranks(place)
         build.check_overrides(overrides)
         sweep, planned = plan(overrides, listed=jobs)
         sweep.begin(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), planned)
@@ -316,8 +300,11 @@ def launch(jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> None:
 
 def main() -> Any:
     """The command `metarl-train`."""
-    arguments = get_args_parser().parse_args()
-    sweep = preflight(arguments)
+    arguments, place = get_args_parser().parse_args(), Place.here()
+    sweep = preflight(arguments, place)
+    if place.rank > 0:
+        shown = arguments.hydra_help or arguments.help or arguments.info is not None or arguments.cfg
+        return None if shown else follow(build.compose(arguments.overrides, arguments.config_dir), place)
     run = hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)
     if sweep is None:
         return run()

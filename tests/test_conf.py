@@ -36,6 +36,7 @@ NEEDS = {
 WIRED = {
     "policy": {"spec", "generator", "dtype"},
     "advantage": {"policy"},
+    "objective": {"ranks"},
     "fast_weights": {"policy"},
     "adaptation": {"policy", "inner_optimizer", "fast_weights", "inner_loss"},
 }

@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite_names_its_task_and_keeps_its_batch(problem):
 
 def test_a_meta_gradient_that_is_not_finite_is_refused(problem):
     p = problem()
-    p.function.losses = p.function.losses * torch.tensor([1.0, torch.inf, 1.0])
+    p.function.own_losses = p.function.own_losses * torch.tensor([1.0, torch.inf, 1.0])
     with pytest.raises(NonFiniteError, match=r"meta-gradient of log_std.*first at \[1, "):
         p.function.gradient()
 

@@ -29,6 +29,7 @@ from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.identity import identity
 from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.run_folder import FolderRefused
 from metarl_exp.streams import streams
 from metarl_exp.tasks.base import Closeable, TaskDistribution
@@ -36,18 +37,19 @@ from metarl_exp.tasks.guard import guarded
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
 from metarl_exp.tracker import Tracker
-from metarl_exp.validation import nearest, require_flag, require_integer
+from metarl_exp.validation import nearest, require_flag, require_integer, require_number
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
 NOT_IN_FINGERPRINT = (
-    "seed", "tracker", "device", "threads", "environment_timeout", "restart", "replay", "fail_fast", "output_root",
-    "hydra",
+    "seed", "tracker", "device", "threads", "environment_timeout", "rank_timeout", "restart", "replay",
+    "fail_fast", "output_root", "hydra",
 )  # fmt: skip
 
 # Keys that were added after runs had been stored, with the value at which they change nothing.
 ADDED: dict[str, Any] = {
     "oracle": False,
     "trial_episodes": None,
+    "rank_timeout": 600.0,
     "evaluation.multiples": [1.0],
     "combiner._target_": "metarl_exp.combiner.Mean",
 }
@@ -142,18 +144,22 @@ def located(field: str, target: str) -> Any:
     return found[name]
 
 
-def build(config: DictConfig) -> Parts:
-    """Wire one run, in the order in which parts need each other. Raises ValueError for anything out of range."""
+def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
+    """Wire one run, in the order in which parts need each other, for one of its ranks.
+
+    Raises ValueError for anything out of range.
+    """
     require_integer("seed", config.seed, low=0)
     require_integer("iterations", config.iterations, low=0)
     require_flag("restart", config.restart)
     require_flag("replay", config.get("replay", False))  # runs were stored before there was this key
     if config.threads is not None:
         require_integer("threads", config.threads, low=1)
+    require_number("rank_timeout", config.rank_timeout, above=0)
     generators = streams(config.seed)
     tasks = task_distribution(config)
     policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
-    objective = component("objective", config.objective)
+    objective = component("objective", config.objective, ranks=ranks)
     adaptation = component(
         "adaptation",
         config.adaptation,
@@ -174,6 +180,7 @@ def build(config: DictConfig) -> Parts:
         trajectories=config.trajectories,
         streams=generators,
         environment_timeout=config.environment_timeout,
+        ranks=ranks,
     )
     if config.init_from is not None:
         learner.theta = load_theta(Path(config.init_from), "best", like=learner.theta)

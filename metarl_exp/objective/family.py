@@ -24,6 +24,7 @@ from metarl_exp.maths.surrogate import (
     ratio_loss,
 )
 from metarl_exp.objective.base import OuterOptimizer, Visit
+from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.types import Critic, Experience, Policy
 from metarl_exp.validation import require_choice, require_number
 
@@ -141,8 +142,10 @@ class EMAML(MAML):
         step_weights: Sequence[float] | None = None,
         clip: float | None = None,
         value_weight: float | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__(step_weights, clip, value_weight)
+        self.ranks = ranks  # whose tasks are the others, too
         if surrogate != "log_likelihood":
             raise ValueError(
                 f"objective.surrogate={surrogate!r}: the pre-update term goes with log_likelihood only; a ratio or "
@@ -155,7 +158,8 @@ class EMAML(MAML):
         """MAML's losses and the credit, [N]."""
         post = visits[-1].experience
         returns, steps = post.rewards.sum(-1).mean(1), post.mask.sum(-1).to(post.rewards.dtype).mean(1)  # [N]
-        others = (returns.sum() - returns) / max(len(returns) - 1, 1)
+        everyone = self.ranks.gather(returns)
+        others = (everyone.sum() - returns) / max(len(everyone) - 1, 1)
         credit = (returns - others) / steps
         return super().outer_loss(visits) - credit * sum(self._score(visit) for visit in visits[:-1])
 

@@ -2,7 +2,8 @@
 
     F(θ) = 1/N Σ_i L_i(φ_0, …, φ_K),        φ_k(θ; D_i): `adaptation.py`,  D_i: the batches that task i adapted with
 
-Values, gradient and curvature are on flat vectors [P].
+Values, gradient and curvature are on flat vectors [P]. Of several ranks each has a share of the batch; what leaves this
+module is of all N tasks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.interference import cosines
 from metarl_exp.maths.parameters import Parameters, detach, flatten, task_mean, unflatten, zip_names
 from metarl_exp.objective.base import MetaBatch, MetaObjective, Visit
+from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.types import require_finite
 
 
@@ -47,16 +49,18 @@ class MetaFunction:
         adaptation: Adaptation,
         combiner: Combiner,
         acted: Sequence[Distribution] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """`acted` are the policies that sampled the batch, if θ is not what it was sampled with."""
         self.objective, self.batch, self.like, self.adaptation = objective, batch, theta, adaptation
-        self.combiner = combiner
+        self.combiner, self.ranks = combiner, ranks
         self.theta = flatten(theta)
         # The graph is cut at every φ_k: above it the policies on their batches, below it the path from θ.
         cut = [{n: p.detach().requires_grad_() for n, p in phi.items()} for phi in batch.path.visited()]
         self.visits = self._visits(cut, acted or [*(step.acted for step in batch.path.steps), None])
-        self.losses = objective.outer_loss(self.visits)  # [N]
-        require_finite("outer loss (index: task)", self.losses, batch)
+        self.own_losses = objective.outer_loss(self.visits)  # of the batch, with their graph
+        require_finite("outer loss (index: task)", self.own_losses, batch)
+        self.losses = self.ranks.gather(self.own_losses)  # [N]
         self.loss = self.losses.mean().item()  # F(θ)
 
     def _visits(self, visited: Sequence[Parameters], acted: Sequence[Distribution | None]) -> list[Visit]:
@@ -66,14 +70,15 @@ class MetaFunction:
         ]
 
     def at(self, theta: Tensor, tasks: Tensor | None = None) -> MetaFunction:
-        """F around another θ [P], on the same samples; of some `tasks` (indices) only, if asked."""
+        """F around another θ [P], on the same samples; of some of the N `tasks` (indices) only, if asked."""
         batch, acted = self.batch, [visit.acted for visit in self.visits]
         if tasks is not None:
-            batch, acted = batch.of(tasks), [d._make(x[tasks] for x in d) for d in acted]
+            own = self.ranks.own(tasks)
+            batch, acted = batch.of(own), [d._make(x[own] for x in d) for d in acted]
         parameters = unflatten(theta, self.like)
         path = self._replay(parameters, self.adaptation.order, batch, acted)
         batch = batch._replace(path=path)
-        return MetaFunction(self.objective, batch, parameters, self.adaptation, self.combiner, acted)
+        return MetaFunction(self.objective, batch, parameters, self.adaptation, self.combiner, acted, self.ranks)
 
     def gradient(self) -> Tensor:
         """∇F(θ), or what the combiner makes of the tasks' meta-gradients, [P]."""
@@ -99,22 +104,22 @@ class MetaFunction:
         if self.visits[-1].experience.targets is None:
             return {}
         with torch.no_grad():
-            return {"critic/error": (2 * self.visits[-1].value_loss().mean()).sqrt().item()}
+            return {"critic/error": (2 * self.ranks.gather(self.visits[-1].value_loss()).mean()).sqrt().item()}
 
     def task_gradients(self) -> Parameters:
         """Σ_k (∂φ_k/∂θ)ᵀ ∂L_i/∂φ_k, the meta-gradient of every task by itself: {name: [N, ...]}."""
         leaves = [p for visit in self.visits for p in visit.parameters.values()]
-        found = iter(torch.autograd.grad(self.losses.sum(), leaves, retain_graph=True, allow_unused=True))
+        found = iter(torch.autograd.grad(self.own_losses.sum(), leaves, retain_graph=True, allow_unused=True))
         given = [{n: g for n, g in zip(v.parameters, found, strict=False) if g is not None} for v in self.visits]
         gradients = self.batch.path.pull({k: cotangent for k, cotangent in enumerate(given) if cotangent})
         for name, gradient in gradients.items():
             require_finite(f"meta-gradient of {name} (indices: task, …)", gradient, self.batch)
-        return gradients
+        return {name: self.ranks.gather(gradient) for name, gradient in gradients.items()}
 
     def kl(self) -> float:
         """Nats: mean over tasks of the mean over valid steps of KL(π that sampled ‖ π_φ_K(θ))."""
         with torch.no_grad():
-            return self.visits[-1].moved().mean().item()
+            return self.ranks.gather(self.visits[-1].moved()).mean().item()
 
     def evaluate(self, theta: Tensor) -> Evaluated:
         """F and KL at another θ [P]: adapts again on the same samples."""
@@ -122,8 +127,8 @@ class MetaFunction:
         path = self._replay(unflatten(theta, self.like), "first", self.batch, acted)
         with torch.no_grad():
             visits = self._visits(path.visited(), acted)
-            losses = self.objective.outer_loss(visits)
-            divergences = visits[-1].moved()
+            losses = self.ranks.gather(self.objective.outer_loss(visits))
+            divergences = self.ranks.gather(visits[-1].moved())
         return Evaluated(losses, divergences.mean().item())
 
     def curvature(self, order: str) -> Callable[[Tensor], Tensor]:
@@ -137,7 +142,7 @@ class MetaFunction:
 
         def product(vector: Tensor) -> Tensor:
             tangent = {n: v.expand(num_tasks, *v.shape) for n, v in unflatten(vector, self.like).items()}
-            curved = flatten(task_mean(path.pull({-1: fisher(path.push(tangent))})))
+            curved = self.ranks.mean(flatten(task_mean(path.pull({-1: fisher(path.push(tangent))}))))
             require_finite("curvature product", curved, self.batch)
             return curved
 

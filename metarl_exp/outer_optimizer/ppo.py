@@ -47,7 +47,7 @@ class PPO(TorchOptimizer):
         theta, gradient = function.theta.clone(), function.gradient()
         rule, schedule = self._begin(theta)
         steps = 0
-        for tasks in self._groups(len(function.batch.tasks)):
+        for tasks in self._groups(len(function.losses)):
             # A first group of all tasks is the batch as it stands, adapted and differentiated already.
             here = function if steps == 0 and self.minibatches == 1 else function.at(theta, tasks)
             if self.max_kl is not None and here.kl() > self.max_kl:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from metarl_exp.streams import draw
 from metarl_exp.tasks.base import Episode, uniform
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_choice, require_integer
@@ -21,7 +22,7 @@ class Payment(Protocol):
         """Draw the mean payment of arms."""
         ...
 
-    def luck(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    def luck(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Draw all that is random about one payment each."""
         ...
 
@@ -36,7 +37,7 @@ class Bernoulli:
     def means(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return uniform(shape, 0, 1, generator)
 
-    def luck(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    def luck(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return uniform(shape, 0, 1, generator)
 
     def rewards(self, means: Tensor, luck: Tensor) -> Tensor:
@@ -49,8 +50,8 @@ class Gaussian:
     def means(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    def luck(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
+    def luck(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return draw(torch.randn, shape, generator, dtype=torch.float64)
 
     def rewards(self, means: Tensor, luck: Tensor) -> Tensor:
         return means + luck

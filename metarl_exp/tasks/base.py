@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from metarl_exp.streams import draw
 from metarl_exp.types import BatchedEnv, Spec, Trajectories
 
 
@@ -26,7 +27,10 @@ class TaskDistribution(Protocol):
     def make_env(
         self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device
     ) -> BatchedEnv:
-        """Environments of N tasks × M episodes; `generator` is the only source of their randomness."""
+        """Environments of N tasks × M episodes; `generator` is the only source of their randomness.
+
+        Drawn from by `streams.draw`, it gives several ranks the numbers of one process.
+        """
         ...
 
 
@@ -101,4 +105,4 @@ class Depicted(Protocol):
 
 def uniform(shape: tuple[int, ...], low: float | Tensor, high: float | Tensor, generator: torch.Generator) -> Tensor:
     """Uniform draws in [low, high), float64."""
-    return low + (high - low) * torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return low + (high - low) * draw(torch.rand, shape, generator, dtype=torch.float64)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metarl_exp.maths.keyed_uniforms import keyed_uniforms
 from metarl_exp.maths.planning import MDPs, optimal_action_values
+from metarl_exp.streams import draw
 from metarl_exp.tasks.base import Episode
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_integer
@@ -126,8 +127,8 @@ class TabularEnv:
 
     def reset(self) -> Tensor:
         device = self.rewards.device
-        self.luck = torch.rand(self.shape, generator=self.generator, dtype=torch.float64).to(device)
-        self.noise = torch.randn(self.shape, generator=self.generator, dtype=torch.float64).to(device)
+        self.luck = draw(torch.rand, self.shape, self.generator, axis=1, dtype=torch.float64).to(device)
+        self.noise = draw(torch.randn, self.shape, self.generator, axis=1, dtype=torch.float64).to(device)
         self.t, self.state = 0, torch.zeros(self.shape[1:], dtype=torch.long, device=device)  # [N, M]
         return self._observation()
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl_exp.streams import draw
 from metarl_exp.tasks.base import uniform
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.mujoco import models
@@ -32,9 +33,7 @@ def uniform_noise(scale: float) -> Noise:
 
 def normal_noise(scale: float) -> Noise:
     """Normal with standard deviation `scale`."""
-    return lambda episodes, size, generator: (
-        scale * torch.randn(episodes, size, generator=generator, dtype=torch.float64)
-    )
+    return lambda episodes, size, generator: scale * draw(torch.randn, (episodes, size), generator, dtype=torch.float64)
 
 
 def never_falls(episodes: Episodes) -> np.ndarray:

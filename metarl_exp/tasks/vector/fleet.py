@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from metarl_exp.streams import draw
 from metarl_exp.tasks.vector.batch import InProcess, Pools, VectorBatch
 from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey, Recipe
 from metarl_exp.tasks.vector.worker_pool import InWorkers
@@ -29,7 +30,7 @@ class Fleet:
     def batch(self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device) -> VectorBatch:
         """What `make_env` of a distribution gives."""
         shape = len(tasks), trajectories
-        seeds = torch.randint(2**31 - 1, shape, generator=generator).tolist()
+        seeds = draw(partial(torch.randint, 2**31 - 1), shape, generator).tolist()
         rows = [tuple(row) for row in tasks.tolist()]
         episodes = [
             EpisodeKey(i, j, rows[i], seed) for i, its_seeds in enumerate(seeds) for j, seed in enumerate(its_seeds)

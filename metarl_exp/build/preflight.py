@@ -1,0 +1,53 @@
+"""Before anything runs: whatever is wrong with a command is refused with one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+
+from metarl_exp import build
+from metarl_exp.build.jobs import plan
+from metarl_exp.build.overrides import check_overrides
+from metarl_exp.ranks import Place, Ranks
+from metarl_exp.run_folder import FolderRefused
+from metarl_exp.sweep import Sweep
+
+
+def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
+    """Refuse what is mistyped, before Hydra makes any folder; the sweep that is to run, if any."""
+    if arguments.hydra_help or arguments.help or arguments.info is not None:
+        return None
+    with refusing(place):
+        check_overrides(arguments.overrides, arguments.config_dir)
+        if arguments.multirun and arguments.cfg:
+            raise ValueError("--cfg shows the configuration of one job: without --multirun, and a value for each key")
+        if arguments.multirun:
+            refuse_ranks(place)
+            sweep, jobs = plan(arguments.overrides, arguments.config_dir)
+            sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
+            return sweep
+        config = build.compose(arguments.overrides, arguments.config_dir)
+        if place.size > 1:
+            config.device = "cpu"  # which GPU is whose is said when they meet
+        build.build(config, Ranks(place.rank, place.size))
+        return None
+
+
+def refuse_ranks(place: Place) -> None:
+    """Raise ValueError where each of several ranks would run the whole sweep."""
+    if place.size > 1:
+        raise ValueError(f"a sweep in {place.size} ranks: torchrun is for one run, launchers for many (docs/sweeps.md)")
+
+
+@contextmanager
+def refusing(place: Place) -> Iterator[None]:
+    """SystemExit with one line, said by the first of several ranks, for whatever is wrong before anything runs."""
+    try:
+        yield
+    except (ValueError, ModuleNotFoundError, FolderRefused, HydraException) as error:
+        raise SystemExit(f"metarl-train: {error}" if place.rank == 0 else 1) from None

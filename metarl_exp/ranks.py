@@ -1,0 +1,256 @@
+"""The processes of one run: which tasks are this one's, what all of them have together, and who is lost.
+
+A run may have several processes, its *ranks*. Each builds the same parts, draws the same noise, works on its share of
+the tasks and takes the same step; nothing above this module knows how they talk. `Ranks()` is a process by itself, in
+which every operation is the identity.
+
+A rank that ends says so beforehand in the store that the ranks have met in, with the reason; one that says nothing was
+lost. A collective operation with a rank that has ended fails at once, since its connections are closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+GRACE = 5.0  # s: who has not said within it why it ended, after somebody noticed that something is wrong, is lost
+THREADS = torch.get_num_threads()  # what torch takes by itself
+WAIT = timedelta(days=30)  # for what rank 0 does alone, which may take long
+
+
+class RankFailure(RuntimeError):
+    """The run cannot go on since another rank ended; says which and, as far as it is known, why."""
+
+
+class Place(NamedTuple):
+    """Where in a run this process is, as `torchrun` tells it."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # among those on this machine
+    local_size: int = 1
+
+    @classmethod
+    def here(cls) -> Place:
+        """From the environment variables; a process by itself if they do not say otherwise."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        return cls(*(int(os.environ[name]) for name in names)) if all(n in os.environ for n in names) else cls()
+
+    def threads(self) -> int:
+        """As many as torch takes; of several ranks on a machine, as many as there are cores for each."""
+        cores = len(os.sched_getaffinity(0))
+        return THREADS if self.size == 1 else max(1, cores // self.local_size)
+
+    def program(self) -> list[str]:
+        """What was started; `torchrun` without where several machines meet, which nobody tells."""
+        machines = self.size // self.local_size
+        how = [*([f"--nnodes={machines}"] if machines > 1 else []), f"--nproc-per-node={self.local_size}"]
+        return ["metarl-train"] if self.size == 1 else ["torchrun", *how, "-m", "metarl_exp.train"]
+
+
+class Ranks:
+    """Rank `rank` of `size`. Task i of a meta-batch is that of rank i mod size, so that neighbours are on all ranks.
+
+    This class knows shares alone; what is of all ranks together is, for a process by itself, what it has.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    def require_shares(self, field: str, num_tasks: int, groups: int = 1) -> None:
+        """Raise ValueError unless all ranks have as many tasks, in each of some groups: means are then of means."""
+        if self.size > 1 and num_tasks % (self.size * groups):
+            of_groups = f" in each of outer_optimizer.minibatches={groups} groups" if groups > 1 else ""
+            raise ValueError(
+                f"{field}={num_tasks}: must be a multiple of {self.size * groups}, "
+                f"as many tasks for each of {self.size} ranks{of_groups}"
+            )
+
+    def share(self, x: Tensor, axis: int = 0) -> Tensor:
+        """This rank's of all tasks along an axis: N → N / size."""
+        return x if self.size == 1 else x.unflatten(axis, (-1, self.size)).select(axis + 1, self.rank)
+
+    def own(self, tasks: Tensor) -> Tensor:
+        """Where this rank's of some tasks, indices of a meta-batch, are in its share."""
+        return tasks[tasks % self.size == self.rank] // self.size
+
+    def gather(self, x: Tensor) -> Tensor:
+        """All ranks' shares [N / size, …] in the order of the meta-batch, [N, …], without history."""
+        return x
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Mean of all ranks' tensors of one shape."""
+        return x
+
+    def broadcast(self, x: Tensor, source: int = 0) -> Tensor:
+        """The tensor of one rank; all have to have one of its shape."""
+        return x
+
+    def tell(self, value: Any = None) -> Any:
+        """What rank 0 gives to all. However long that takes: the others wait."""
+        return value
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise RankFailure, with the reason, for whatever ends the block because of another rank."""
+        yield
+
+
+ALONE = Ranks()
+
+
+class Processes(Ranks):
+    """The ranks of a run as processes that have met, by `torch.distributed`: gloo for the CPU, NCCL for CUDA.
+
+    `timeout` is in seconds: a collective operation in which others are waited for longer fails, as does one with a
+    rank that has ended. RankFailure is then raised.
+    """
+
+    def __init__(self, place: Place, timeout: float, cuda: bool) -> None:
+        super().__init__(place.rank, place.size)
+        self._store, *_ = next(iter(rendezvous("env://", timeout=timedelta(seconds=timeout))))
+        self._store.set(f"process/{self.rank}", f"process {os.getpid()} on {platform.node()}")
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=self._store,
+            rank=self.rank,
+            world_size=self.size,
+            timeout=timedelta(seconds=timeout),
+        )
+        self._patient: Any = dist.new_group(backend="gloo", timeout=WAIT)
+        self._names = [self._store.get(f"process/{rank}").decode() for rank in range(self.size)]
+        self._ended = False
+
+    def gather(self, x: Tensor) -> Tensor:
+        own = x.detach().contiguous()
+        everyone = [torch.empty_like(own) for _ in range(self.size)]
+        self._together(x, lambda: dist.all_gather(everyone, own))
+        return torch.stack(everyone, dim=1).flatten(0, 1)
+
+    def mean(self, x: Tensor) -> Tensor:
+        total = x.detach().clone()
+        self._together(x, lambda: dist.all_reduce(total))
+        return total / self.size
+
+    def broadcast(self, x: Tensor, source: int = 0) -> Tensor:
+        told = x.detach().clone()
+        self._together(x, lambda: dist.broadcast(told, source))
+        return told
+
+    def tell(self, value: Any = None) -> Any:
+        told = [value]
+        self._together(None, lambda: dist.broadcast_object_list(told, 0, group=self._patient))
+        return told[0]
+
+    def _together(self, x: Tensor | None, operation: Callable[[], Any]) -> None:
+        """A collective operation on such tensors, or RankFailure."""
+        try:
+            if x is not None and x.is_cuda:  # NCCL does not notice who has ended: the ranks meet by gloo before
+                dist.all_reduce(torch.zeros(1))
+            operation()
+        except RuntimeError as error:
+            raise RankFailure(f"another rank has ended or does not answer: {error}") from error
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            # torchrun sends SIGTERM to whoever is left as soon as one has ended: from here on there is nothing to stop.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if not isinstance(error, KeyboardInterrupt | RankFailure):
+                raise
+            self.part(_state(error))
+            reason, details = self._verdict(error)
+            if reason is None:
+                raise KeyboardInterrupt from error
+            failure = RankFailure(reason)
+            if details:
+                failure.add_note(details)
+            raise failure from error
+
+    def _verdict(self, error: BaseException) -> tuple[str | None, str]:
+        """Why the others ended, with a traceback if there is one; None if some were told to, and nothing went wrong."""
+        states = {_state(error)}
+        silent = set(range(self.size)) - {self.rank}
+        deadline = time.monotonic() + GRACE
+        while silent and time.monotonic() < deadline:
+            for rank in sorted(silent):
+                word = self.word_of(rank)
+                if word is not None and word["state"] == "failed":
+                    return f"rank {rank}: {word['reason']}", word["details"]
+                if word is not None:
+                    states.add(word["state"])
+                    silent.remove(rank)
+            time.sleep(0.05)
+        if not silent:
+            return None if "interrupted" in states else str(error), ""
+        lost = ", ".join(f"{rank} ({self._names[rank]})" for rank in sorted(silent))
+        return f"lost rank {lost}: it ended without a word, or does not answer", ""
+
+    def word_of(self, rank: int) -> dict[str, str] | None:
+        """What a rank said before it ended: state, reason and details; None if nothing."""
+        with suppress(RuntimeError):  # of a store that has ended too
+            if self._store.check([f"ended/{rank}"]):
+                return json.loads(self._store.get(f"ended/{rank}"))
+        return None
+
+    def part(self, state: str, reason: str = "", details: str = "") -> None:
+        """Say why this rank ends, and close its connections, which wakes who waits for it. The first word counts."""
+        if self._ended:
+            return
+        self._ended, self._patient = True, None  # the group is closed with the last reference to it
+        with suppress(RuntimeError):
+            self._store.set(f"ended/{self.rank}", json.dumps({"state": state, "reason": reason, "details": details}))
+        dist.destroy_process_group()
+
+
+@contextmanager
+def joined(place: Place, timeout: float, device: str) -> Iterator[Ranks]:
+    """The ranks of the run that this process is one of, until the block ends.
+
+    Raises ValueError if this machine has fewer GPUs than ranks, and RankFailure if the others do not come.
+    """
+    if place.size == 1:
+        yield ALONE
+        return
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        gpus = torch.cuda.device_count()
+        if place.local_size > gpus:
+            raise ValueError(
+                f"device={device}: needs a GPU for each of {place.local_size} ranks here, there are {gpus}"
+            )
+        torch.cuda.set_device(place.local_rank)
+    try:
+        processes = Processes(place, timeout, cuda)
+    except RuntimeError as error:
+        raise RankFailure(f"the {place.size} ranks did not meet within {timeout:g} s: {error}") from error
+    try:
+        yield processes
+    except BaseException as error:
+        processes.part(_state(error), f"{type(error).__name__}: {error}", traceback.format_exc())
+        raise
+    processes.part("finished")
+
+
+def _state(error: BaseException) -> str:
+    """What a rank that ends with it says: it was told to, it left since others had ended, or it failed itself."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "left" if isinstance(error, RankFailure) else "failed"
