@@ -5,10 +5,12 @@
 
 import os
 
-# Before torch is imported, which reads it then. By default its idle threads go on spinning for the next operation, on
-# the very cores that step environments between two operations: an ant's rollout on two threads takes up to a third
-# longer (benchmarks/locomotion.py). Whoever has set it keeps it.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Before torch is imported, which reads it then: how long an idle thread of torch looks out for the next operation
+# before it sleeps, in turns of a loop. By default it goes on for good, on the very cores that step environments between
+# two operations. If it sleeps at once, waking it costs more than a small operation: sampling 2D navigation on two
+# threads takes three times as long (benchmarks/README.md). Whoever has chosen either keeps it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from metarl_exp.build import load
 from metarl_exp.meta_learner import MetaLearner

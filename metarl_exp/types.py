@@ -108,6 +108,11 @@ class Experience(NamedTuple):
         parts = {n: x[tasks] for n, x in self._asdict().items() if isinstance(x, Tensor)}
         return Experience(**parts, parameters={name: p[tasks] for name, p in self.parameters.items()})
 
+    def first(self, trajectories: int) -> Experience:
+        """That of the first so many trajectories of each task."""
+        parts = {n: x[:, :trajectories] for n, x in self._asdict().items() if isinstance(x, Tensor)}
+        return self._replace(**parts)
+
 
 class Iteration(NamedTuple):
     """Record of one meta-iteration; the only thing that loggers, files and progress displays consume."""

@@ -272,3 +272,23 @@ def test_a_curvature_product_that_is_not_finite_is_refused(problem):
     function = problem().function
     with pytest.raises(NonFiniteError, match=r"curvature product"):
         function.curvature("second")(torch.full_like(function.theta, torch.inf))
+
+
+def test_a_part_of_trajectories_that_come_twice_has_the_curvature_of_all(problem, optimizer, close):
+    """Each batch's trajectories again, in their order: the first half of them is the whole batch."""
+    p = problem(optimizer, 2)
+
+    def twice(experience):
+        parts = {n: torch.cat([x, x], 1) for n, x in experience._asdict().items() if isinstance(x, torch.Tensor)}
+        return experience._replace(**parts)
+
+    experiences = tuple(map(twice, p.batch.experiences))
+    path = p.adaptation.start(p.theta, p.oracle.num_tasks, "second")
+    for experience in experiences[:-1]:
+        path.step(experience)
+    batch = p.batch._replace(experiences=experiences, path=path)
+    whole = MetaFunction(p.function.objective, batch, p.theta, p.adaptation, Mean())
+    vector = torch.randn(whole.theta.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for order in ("first", "second"):
+        close(whole.part(0.5).curvature(order)(vector), whole.curvature(order)(vector), 1e-11)
+    assert whole.part(0.01).batch.experiences[0].mask.shape[1] == 1

@@ -36,8 +36,8 @@ GROWTH = """
 kept, leaks = [], sys.argv[1] == "leaks"
 if leaks:
     class Kept(meta_learner.MetaFunction):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
             kept.append(self)
     meta_learner.MetaFunction = Kept
 small = "meta_batch_size=4", "trajectories=4", "tasks.horizon=10", "policy.hidden_sizes=[16,16]"

@@ -61,6 +61,7 @@ NEUTRAL: dict[str, Any] = ADDED | {
     "objective.value_weight": None,
     "adaptation.value_weight": None,
     "outer_optimizer.scheduler": None,
+    "outer_optimizer.curvature_fraction": 1.0,
     "outer_optimizer.max_gradient_norm": None,
     "tasks.engine": "c",
 }

@@ -8,6 +8,7 @@ module is of all N tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -80,18 +81,23 @@ class MetaFunction:
         batch = batch._replace(path=path)
         return MetaFunction(self.objective, batch, parameters, self.adaptation, self.combiner, acted, self.ranks)
 
+    def part(self, fraction: float) -> MetaFunction:
+        """F on the first ⌈fraction · M⌉ trajectories of every batch: as if no others had been sampled with θ."""
+        trajectories = math.ceil(fraction * self.batch.experiences[-1].mask.shape[1])
+        experiences = tuple(experience.first(trajectories) for experience in self.batch.experiences)
+        path = self.adaptation.start(self.like, len(self.batch.tasks), self.adaptation.order)
+        for experience in experiences[:-1]:
+            path.step(experience)
+        batch = self.batch._replace(experiences=experiences, path=path)
+        return MetaFunction(self.objective, batch, self.like, self.adaptation, self.combiner, ranks=self.ranks)
+
     def gradient(self) -> Tensor:
         """∇F(θ), or what the combiner makes of the tasks' meta-gradients, [P]."""
-        return flatten(self.combiner(self.gradients))
-
-    @cached_property
-    def gradients(self) -> Parameters:
-        """As `task_gradients`, computed once."""
-        return self.task_gradients()
+        return flatten(self.combiner(self.task_gradients()))
 
     def interference(self) -> dict[str, float]:
         """How the tasks' meta-gradients agree: mean cosine of pairs, and the share of pairs in conflict."""
-        found = cosines(per_task(self.gradients))
+        found = cosines(per_task(self.task_gradients()))
         if not len(found):  # a single task
             return {}
         return {
@@ -107,9 +113,15 @@ class MetaFunction:
             return {"critic/error": (2 * self.ranks.gather(self.visits[-1].value_loss()).mean()).sqrt().item()}
 
     def task_gradients(self) -> Parameters:
-        """Σ_k (∂φ_k/∂θ)ᵀ ∂L_i/∂φ_k, the meta-gradient of every task by itself: {name: [N, ...]}."""
+        """Σ_k (∂φ_k/∂θ)ᵀ ∂L_i/∂φ_k, the meta-gradient of every task by itself: {name: [N, ...]}. Computed once."""
+        return self._task_gradients
+
+    @cached_property
+    def _task_gradients(self) -> Parameters:
         leaves = [p for visit in self.visits for p in visit.parameters.values()]
-        found = iter(torch.autograd.grad(self.own_losses.sum(), leaves, retain_graph=True, allow_unused=True))
+        # Fisher products need the graph again, unless they are written out.
+        again = not isinstance(self.adaptation.policy, WrittenOut)
+        found = iter(torch.autograd.grad(self.own_losses.sum(), leaves, retain_graph=again, allow_unused=True))
         given = [{n: g for n, g in zip(v.parameters, found, strict=False) if g is not None} for v in self.visits]
         gradients = self.batch.path.pull({k: cotangent for k, cotangent in enumerate(given) if cotangent})
         for name, gradient in gradients.items():

@@ -1,12 +1,13 @@
 """Trust-region policy optimisation of the meta-parameters.  [schulman2015trpo, App. C; finn2017maml, Alg. 3]"""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from metarl_exp.adaptation import ORDERS
-from metarl_exp.maths.conjugate_gradient import conjugate_gradient
+from metarl_exp.maths.conjugate_gradient import Solution, conjugate_gradient
 from metarl_exp.objective import Evaluated, MetaFunction
 from metarl_exp.outer_optimizer.report import report
 from metarl_exp.validation import require_choice, require_integer, require_number
@@ -18,7 +19,8 @@ class TRPO:
     The direction solves (∇²KL + `cg_damping`) x = ∇F by conjugate gradient; its length is the longest the quadratic
     model of the KL allows, shortened by `backtrack_ratio` until F falls and the KL holds. If none of the
     `max_backtracks` lengths will do, θ stays and the report says so. `curvature` is the order of ∇²KL: `same` as the
-    adaptation's, `first` or `second`.
+    adaptation's, `first` or `second`; with a `curvature_fraction` below 1 it is measured on that part of each task's
+    trajectories, before and after adaptation, while F and the line search's KL are of all.  [schulman2015trpo, App. C]
     """
 
     uses_curvature, repeats = True, False
@@ -32,6 +34,7 @@ class TRPO:
         backtrack_ratio: float,
         max_backtracks: int,
         curvature: str,
+        curvature_fraction: float = 1.0,
     ) -> None:
         require_number("outer_optimizer.max_kl", max_kl, above=0)
         require_integer("outer_optimizer.cg_iterations", cg_iterations, low=1)
@@ -42,16 +45,15 @@ class TRPO:
         require_choice("outer_optimizer.curvature", curvature, ["same", *ORDERS])
         self.max_kl, self.cg_iterations, self.cg_damping = max_kl, cg_iterations, cg_damping
         self.cg_tolerance, self.backtrack_ratio, self.max_backtracks = cg_tolerance, backtrack_ratio, max_backtracks
-        self.curvature = curvature
+        require_number("outer_optimizer.curvature_fraction", curvature_fraction, above=0, high=1)
+        self.curvature, self.curvature_fraction = curvature, curvature_fraction
 
     def step(self, function: MetaFunction) -> tuple[Tensor, dict[str, float]]:
         """The next θ [P] and the report."""
         gradient = function.gradient()
         order = function.adaptation.order if self.curvature == "same" else self.curvature
-        curvature = function.curvature(order)
-        solution = conjugate_gradient(
-            lambda v: curvature(v) + self.cg_damping * v, gradient, self.cg_iterations, self.cg_tolerance
-        )
+        measured = function if self.curvature_fraction == 1 else function.part(self.curvature_fraction)
+        solution = self._solve(measured.curvature(order), gradient)
         theta, after, searched = self._line_search(function, solution.x, solution.curvature)
         return theta, {
             **report(function, gradient, after),
@@ -60,6 +62,14 @@ class TRPO:
             "cg/nonpositive_curvature": float(solution.nonpositive),
             **searched,
         }
+
+    def _solve(self, curvature: Callable[[Tensor], Tensor], gradient: Tensor) -> Solution:
+        """The direction. What the products keep is free again when this is done."""
+
+        def damped(vector: Tensor) -> Tensor:
+            return curvature(vector) + self.cg_damping * vector
+
+        return conjugate_gradient(damped, gradient, self.cg_iterations, self.cg_tolerance)
 
     def _line_search(
         self, function: MetaFunction, direction: Tensor, curvature: float

@@ -216,3 +216,16 @@ def test_has_no_state():
 def test_settings_that_mean_nothing_are_refused(field, value):
     with pytest.raises(ValueError, match=rf"outer_optimizer\.{field}="):
         trpo(**{field: value})
+
+
+def test_the_curvature_of_a_fraction_is_that_of_the_part():
+    whole, asked = Quadratic(), []
+    whole.part = lambda fraction: asked.append(fraction) or SimpleNamespace(curvature=lambda order: lambda v: 4 * v)
+    theta, _ = trpo(curvature_fraction=0.25).step(whole)
+    assert asked == [0.25]
+    moved = theta - whole.theta
+    assert torch.allclose(
+        moved / moved.norm(), -whole.g / whole.g.norm()
+    )  # the direction of a multiple of the identity
+    with pytest.raises(ValueError, match="curvature_fraction=0"):
+        trpo(curvature_fraction=0)
