@@ -11,8 +11,8 @@ pytestmark = pytest.mark.slow
 def test_fifteen_iterations_of_navigation_make_adaptation_worth_twenty(order, seed):
     """The published protocol at the published size; a random policy gains about ten in a step.
 
-    Not seed 1: it stands at a fork. θ times 1 + 1e-6 at the start leaves it at −40 after a step, whichever way curvature
-    products are computed, and at −17 without.
+    Not seed 1: it stands at a fork. θ times 1 + 1e-6 at the start leaves it at −40 after a step, in whichever way
+    curvature products are computed, and at −17 without.
     """
     parts = build.build(build.compose([f"seed={seed}", f"adaptation.order={order}"]))
     parts.learner.train(15)
