@@ -38,7 +38,7 @@ import torch
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
-from measuring import QUIET, Record, machine, others_seconds, three_digits, wait_for_quiet
+from measuring import QUIET, Record, machine, others_seconds, store, three_digits, wait_for_quiet
 from physics import OpenLoop
 
 from metarl_exp.allocator import keep_freed_memory
@@ -311,8 +311,8 @@ def main() -> None:
     if arguments.add and arguments.output and arguments.output.exists():
         results = together(json.loads(arguments.output.read_text()), results)
     print(table(results))
+    store(results, arguments.output)
     if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n")
         arguments.output.with_suffix(".md").write_text(table(results) + "\n")
 
 

@@ -30,6 +30,7 @@ from measuring import (
     peak_memory,
     quiet,
     start,
+    store,
     three_digits,
     wait_for_quiet,
 )
@@ -449,8 +450,7 @@ def main() -> None:
     else:
         results = measure(Setting(), arguments.iterations, arguments.threads)
         print(table(results))
-        if arguments.output:
-            arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+        store(results, arguments.output)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from measuring import store
+
 from metarl_exp import allocator, build, provenance
 from metarl_exp.maths.parameters import stack
 from metarl_exp.streams import streams
@@ -79,8 +81,7 @@ def main() -> None:
         allocator.keep_freed_memory()
         found = {name: measure(name, arguments.initialisations, arguments.trajectories) for name in PUBLISHED}
         results = {"trajectories": arguments.trajectories, "tasks": found, "code": provenance.commit()}
-    if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+    store(results, arguments.output)
     print(table(results))
 
 

@@ -27,7 +27,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import torch
-from measuring import QUIET, machine, others_seconds, three_digits, wait_for_quiet
+from measuring import QUIET, machine, others_seconds, store, three_digits, wait_for_quiet
 from meta_iteration import PackageLearner, Setting
 
 from metarl_exp.allocator import keep_freed_memory
@@ -141,8 +141,7 @@ def main() -> None:
         return
     results = measure(Setting(), arguments.iterations, not arguments.impatient)
     print(table(results))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+    store(results, arguments.output)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ output as its `costs`.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -20,7 +19,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
-from measuring import Record, machine, others_seconds, peak_memory, quiet, start, wait_for_quiet
+from measuring import Record, machine, others_seconds, peak_memory, quiet, start, store, wait_for_quiet
 
 from metarl_exp import build
 from metarl_exp.allocator import keep_freed_memory
@@ -90,7 +89,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     results = measure(rows_of(arguments.study), arguments.iterations, arguments.threads)
-    arguments.output.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    store(results, arguments.output)
 
 
 if __name__ == "__main__":

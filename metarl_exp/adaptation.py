@@ -178,7 +178,7 @@ class AdaptationPath:
         """J v for every task: {name: [N, ...]} → {name: [N, ...]}.
 
         Forward mode: the tangent goes through the update rule as a dual number, and a step's gradient gets the
-        tangent H_k φ̇_k, a Hessian-vector product on that step's own graph (in first order, none).
+        tangent H_k φ̇_k, a Hessian-vector product of that step's own (in first order, none).
         """
         with forward_ad.dual_level(), torch.enable_grad():
             start = self._without_context(tangent)

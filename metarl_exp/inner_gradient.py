@@ -85,9 +85,10 @@ def local_derivatives(
     """
     with torch.enable_grad():
         log_prob = distribution.log_prob(experience.actions).detach().requires_grad_()
-        given: Any = _Given(log_prob), _Given(acted.log_prob(experience.actions).detach())
+        new: Any = _Given(log_prob)
+        old: Any = _Given(acted.log_prob(experience.actions).detach())
         try:
-            loss = inner_loss(given[0], given[1], experience).sum()
+            loss = inner_loss(new, old, experience).sum()
         except AttributeError:  # it asks for more of a policy than these
             return None
         (slopes,) = torch.autograd.grad(loss, log_prob, create_graph=True, materialize_grads=True)

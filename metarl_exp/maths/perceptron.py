@@ -60,9 +60,9 @@ class Cotangents(NamedTuple):
     bends: list[Tensor | None]  # of z_1 … z_{L−1}: the cotangent of σ(z_l) ∘ σ''(z_l) / σ'(z_l)
 
 
-def linear(matrix: Tensor) -> Tensor:
-    """A without the column of biases: what a derivative is multiplied by."""
-    return matrix[..., :-1]
+def without_last(x: Tensor) -> Tensor:
+    """A matrix without its column of biases, or activations without their constant: what derivatives meet."""
+    return x[..., :-1]
 
 
 def with_one(x: Tensor) -> Tensor:
@@ -87,9 +87,9 @@ def pushforward(
     for level, (matrix, matrix_dot) in enumerate(zip(matrices, tangent, strict=True)):
         z_dot = torch.bmm(hidden[level], matrix_dot.mT)
         if level > 0:
-            z_dot.baddbmm_(moved[-1], linear(matrix).mT)
+            z_dot.baddbmm_(moved[-1], without_last(matrix).mT)
         if level + 1 < len(hidden):
-            activation.slope_(z_dot, linear(hidden[level + 1]))
+            activation.slope_(z_dot, without_last(hidden[level + 1]))
         moved.append(z_dot)
     return moved[:-1], moved[-1]
 
@@ -100,9 +100,9 @@ def pullback(
     """Gradients of the matrices for a cotangent `delta` [N, R, out] of the output."""
     gradients, deltas, bends = [torch.bmm(delta.mT, hidden[-1])], [delta], []
     for level in reversed(range(1, len(hidden))):
-        delta = torch.bmm(delta, linear(matrices[level]))
-        bends.append(activation.bend(delta, linear(hidden[level])))
-        deltas.append(activation.slope_(delta, linear(hidden[level])))
+        delta = torch.bmm(delta, without_last(matrices[level]))
+        bends.append(activation.bend(delta, without_last(hidden[level])))
+        deltas.append(activation.slope_(delta, without_last(hidden[level])))
         gradients.append(torch.bmm(delta.mT, hidden[level - 1]))
     return gradients[::-1], Cotangents(deltas[::-1], bends[::-1])
 
@@ -123,9 +123,9 @@ def pullback_tangent(
     gradients = [torch.bmm(delta_dot.mT, hidden[-1])]
     for level in reversed(range(1, len(hidden))):
         delta, bend = kept.deltas[level], kept.bends[level - 1]
-        linear(gradients[-1]).baddbmm_(delta.mT, moved[level - 1])
-        delta_dot = torch.bmm(delta_dot, linear(matrices[level])).baddbmm_(delta, linear(tangent[level]))
-        activation.slope_(delta_dot, linear(hidden[level]))
+        without_last(gradients[-1]).baddbmm_(delta.mT, moved[level - 1])
+        delta_dot = torch.bmm(delta_dot, without_last(matrices[level])).baddbmm_(delta, without_last(tangent[level]))
+        activation.slope_(delta_dot, without_last(hidden[level]))
         if bend is not None:
             delta_dot.addcmul_(bend, moved[level - 1])
         gradients.append(torch.bmm(delta_dot.mT, hidden[level - 1]))

@@ -85,10 +85,9 @@ class MetaFunction:
         """F on the first ⌈fraction · M⌉ trajectories of every batch: as if no others had been sampled with θ."""
         trajectories = math.ceil(fraction * self.batch.experiences[-1].mask.shape[1])
         experiences = tuple(experience.first(trajectories) for experience in self.batch.experiences)
-        path = self.adaptation.start(self.like, len(self.batch.tasks), self.adaptation.order)
-        for experience in experiences[:-1]:
-            path.step(experience)
-        batch = self.batch._replace(experiences=experiences, path=path)
+        batch = self.batch._replace(experiences=experiences)
+        acted = [None] * len(experiences)  # other policies than those that sampled: φ_k of fewer trajectories
+        batch = batch._replace(path=self._replay(self.like, self.adaptation.order, batch, acted))
         return MetaFunction(self.objective, batch, self.like, self.adaptation, self.combiner, ranks=self.ranks)
 
     def gradient(self) -> Tensor:
@@ -166,7 +165,9 @@ class MetaFunction:
             return self.batch.path
         return self._replay(self.like, order, self.batch, [visit.acted for visit in self.visits])
 
-    def _replay(self, theta: Parameters, order: str, batch: MetaBatch, acted: Sequence[Distribution]) -> AdaptationPath:
+    def _replay(
+        self, theta: Parameters, order: str, batch: MetaBatch, acted: Sequence[Distribution | None]
+    ) -> AdaptationPath:
         """φ_K from θ on the samples of a batch."""
         path = self.adaptation.start(theta, len(batch.tasks), order)
         for experience, distribution in zip(batch.experiences[:-1], acted, strict=False):

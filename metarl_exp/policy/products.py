@@ -20,7 +20,7 @@ from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.perceptron import Activation, Cotangents, forward, pullback, pullback_tangent, pushforward
 
 Product = Callable[[Parameters], Parameters]
-Local = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # C: from tangents of y to cotangents, [N, R, A] each
+LocalProduct = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # C: from tangents of y to cotangents, [N, R, A] each
 
 
 class Shared(NamedTuple):
@@ -88,7 +88,7 @@ class Products:
         return product
 
     @torch.no_grad()
-    def _product(self, tangent: Parameters, local: Local, kept: Cotangents | None = None) -> Parameters:
+    def _product(self, tangent: Parameters, local: LocalProduct, kept: Cotangents | None = None) -> Parameters:
         """Jᵀ C J φ̇, and the term of (∂Jᵀ)[φ̇] if what a backward pass left is given; zero for all other names."""
         along = self._matrices(tangent)
         moved, outputs = pushforward(self.matrices, self.hidden, along, self.activation)
