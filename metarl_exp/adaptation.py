@@ -151,7 +151,7 @@ class AdaptationPath:
         if self.adaptation.value_weight is None:
             local = local_derivatives(self.adaptation.inner_loss, distribution, acted, experience)
             if local is not None:
-                return written_out(policy, parameters, losses.sum(), local, experience)
+                return written_out(policy, parameters, distribution, losses.sum(), local, experience)
         again = self._losses(policy(parameters, experience.observations), acted, experience)
         return generic(again.sum(), parameters)
 

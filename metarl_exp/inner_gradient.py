@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from metarl_exp.maths.distributions import Distribution
-from metarl_exp.maths.parameters import Parameters, detach, zip_names
+from metarl_exp.maths.parameters import Parameters, zip_names
 from metarl_exp.policy.products import Product, Products
 from metarl_exp.types import Experience, Policy
 
@@ -134,18 +134,12 @@ def local_derivatives(
 
 
 def written_out(
-    policy: WrittenOut, parameters: Parameters, loss: Tensor, local: Local, experience: Experience
+    policy: WrittenOut, parameters: Parameters, distribution: Distribution, loss: Tensor, local: Local, data: Experience
 ) -> InnerGradient:
-    """Of a scalar whose `local` derivatives are given. What H takes is computed when H is first asked for."""
-    gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
-    fixed, made = detach(parameters), []
-
-    def hessian(tangent: Parameters) -> Parameters:
-        if not made:
-            made.append(policy.products(fixed, experience.observations).hessian(experience.actions, *local))
-        return made[0](tangent)
-
-    found = _KnownDerivative.apply(hessian, list(parameters), *gradients, *parameters.values())
+    """Of a scalar function of a `distribution` that φ and the data gave, with these `local` derivatives."""
+    cotangents = torch.autograd.grad(loss, list(distribution), materialize_grads=True)
+    gradients, hessian = policy.products(parameters, data.observations).derivatives(cotangents, data.actions, *local)
+    found = _KnownDerivative.apply(hessian, list(parameters), *gradients.values(), *parameters.values())
     return InnerGradient(zip_names(parameters, found), hessian)  # type: ignore[arg-type]
 
 

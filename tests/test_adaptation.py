@@ -253,7 +253,7 @@ def test_first_order_keeps_no_graph_of_the_loss(by_autograd, problem, optimizer,
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
 def test_nor_does_second_order_where_products_are_written_out(problem, optimizer, inner_steps):
-    """What they take is computed when the first is asked for."""
+    """They keep activations of their own."""
     small, large = (problem(optimizer, inner_steps, repeat=repeat) for repeat in (1, 16))
     assert size(retained(large, "second")) == size(retained(small, "second"))
 

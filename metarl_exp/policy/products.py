@@ -73,28 +73,31 @@ class Products:
     def gradient(self, cotangents: Sequence[Tensor]) -> Parameters:
         """Jᵀ times a cotangent of each field, [N, M, T, A]. Activations are computed again rather than kept."""
         flat = [x.flatten(1, 2) for x in cotangents]
-        return joined([block.gradient([x[block.tasks] for x in flat]) for block in self._blocks()])
+        return _joined([block.gradient([x[block.tasks] for x in flat]) for block in self._blocks()])
 
+    @torch.no_grad()
     def fisher(self, weights: Tensor) -> Product:
         """Σ over steps of `weights` [N, M, T] · the Fisher matrix of π_φ."""
         weights = weights.flatten(1).unsqueeze(-1)
-        return self._each(lambda block: block.fisher(weights[block.tasks]))
-
-    def hessian(self, actions: Tensor, slopes: Tensor, bends: Tensor | None) -> Product:
-        """That of a loss of each step's log-probability, with its first and second derivatives (None: 0), [N, M, T]."""
-        flat = [actions.flatten(1, 2), *(x.flatten(1).unsqueeze(-1) for x in (slopes, bends) if x is not None)]
-        return self._each(lambda block: block.hessian(*(x[block.tasks] for x in flat)))
+        return _together([(block.tasks, block.fisher(weights[block.tasks])) for block in self._blocks()])
 
     @torch.no_grad()
-    def _each(self, of: Callable[[Block], Product]) -> Product:
-        """The product of all tasks from those of each block, made once."""
-        blocks = [(block.tasks, of(block)) for block in self._blocks()]
+    def derivatives(
+        self, cotangents: Sequence[Tensor], actions: Tensor, slopes: Tensor, bends: Tensor | None
+    ) -> tuple[Parameters, Product]:
+        """`gradient` and the Hessian of a loss of each step's log-probability.
 
-        @torch.no_grad()
-        def product(tangent: Parameters) -> Parameters:
-            return joined([own({n: x[tasks] for n, x in tangent.items()}) for tasks, own in blocks])
-
-        return product
+        Its `slopes` and `bends` (None: 0), [N, M, T], are its two derivatives with respect to these, its `cotangents`
+        those with respect to the fields.
+        """
+        flat = [x.flatten(1, 2) for x in cotangents]
+        local = [actions.flatten(1, 2), *(x.flatten(1).unsqueeze(-1) for x in (slopes, bends) if x is not None)]
+        gradients, hessians = [], []
+        for block in self._blocks():
+            gradient, hessian = block.derivatives([x[block.tasks] for x in flat], *(x[block.tasks] for x in local))
+            gradients.append(gradient)
+            hessians.append((block.tasks, hessian))
+        return _joined(gradients), _together(hessians)
 
     def _blocks(self) -> Iterator[Block]:
         num_tasks, steps = len(self.observations), self.observations.shape[1:3].numel()
@@ -113,9 +116,19 @@ def tasks_at_once(like: Tensor, numbers: int) -> int | None:
     return torch.get_num_threads() * max(1, CACHE // (numbers * like.element_size()))
 
 
-def joined(blocks: Sequence[Parameters]) -> Parameters:
+def _joined(blocks: Sequence[Parameters]) -> Parameters:
     """What was found block by block, of all tasks."""
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _together(blocks: Sequence[tuple[slice, Product]]) -> Product:
+    """The product of all tasks from those of each block."""
+
+    @torch.no_grad()
+    def product(tangent: Parameters) -> Parameters:
+        return _joined([own({n: x[tasks] for n, x in tangent.items()}) for tasks, own in blocks])
+
+    return product
 
 
 class Block:
@@ -143,12 +156,14 @@ class Block:
 
         return lambda tangent: self._product(tangent, local)
 
-    def hessian(self, actions: Tensor, slopes: Tensor, bends: Tensor | None = None) -> Product:
-        """Of actions [n, R, ...] and derivatives [n, R, 1]."""
+    def derivatives(
+        self, cotangents: Sequence[Tensor], actions: Tensor, slopes: Tensor, bends: Tensor | None = None
+    ) -> tuple[Parameters, Product]:
+        """Of cotangents [n, R, A], actions [n, R, ...] and derivatives [n, R, 1]."""
+        delta, *rest = cotangents
+        gradients, kept = self.perceptron.pullback(delta.mT)
         score, turned = self.y.score(actions), self.y.score_product(actions, slopes)
-        delta, *shared = [slopes * x for x in score]
-        _, kept = self.perceptron.pullback(delta.mT)
-        gradients = [x.sum(1) for x in shared]  # of the loss with respect to what is shared, [n, A]
+        totals = [x.sum(1) for x in rest]  # of what is shared, [n, A]
 
         def local(moved: Sequence[Tensor]) -> Sequence[Tensor]:
             found = turned(self.network.kind._make(moved))
@@ -159,11 +174,11 @@ class Block:
 
         def product(tangent: Parameters) -> Parameters:
             found = self._product(tangent, local, kept)
-            for shared, gradient in zip(self.shared, gradients, strict=True):
-                found[shared.name] += shared.bend * tangent[shared.name] * gradient
+            for s, total in zip(self.shared, totals, strict=True):
+                found[s.name] += s.bend * tangent[s.name] * total
             return found
 
-        return product
+        return self._named(gradients, rest), product
 
     def _product(self, tangent: Parameters, local: LocalProduct, kept: Cotangents | None = None) -> Parameters:
         """Jᵀ C J φ̇, and the term of (∂Jᵀ)[φ̇] if what a backward pass left is given."""

@@ -64,18 +64,23 @@ LOCAL = [MAML(), LVC(), ProMP(0.2, 0.1), EMAML("log_likelihood", "sum")]
 
 
 @pytest.mark.parametrize("objective", LOCAL, ids=lambda o: type(o).__name__)
-def test_the_hessian_is_autograd_s(case, close, objective):
+def test_gradient_and_hessian_are_autograd_s(case, close, objective):
     policy, parameters, experience, tangent = case
     leaves = {n: p.requires_grad_() for n, p in parameters.items()}
     distribution = policy(leaves, experience.observations)
     acted = constant(distribution)
-    expected = generic(objective.inner_loss(distribution, acted, experience).sum(), leaves).hessian(tangent)
+    loss = objective.inner_loss(distribution, acted, experience).sum()
+    cotangents = torch.autograd.grad(loss, list(distribution), retain_graph=True)
+    by_autograd = generic(loss, leaves)
+    expected = by_autograd.hessian(tangent)
     local = local_derivatives(objective.inner_loss, distribution, acted, experience)
-    product = policy.products(parameters, experience.observations).hessian(experience.actions, *local)
+    products = policy.products(parameters, experience.observations)
+    gradients, product = products.derivatives(cotangents, experience.actions, *local)
     found = product(tangent)
-    assert list(found) == list(expected)
+    assert list(found) == list(gradients) == list(expected)
     for name in expected:
         close(found[name], expected[name], 1e-11)
+        close(gradients[name], by_autograd.gradients[name].detach(), 1e-11)
     for name, again in product(tangent).items():  # nothing that is kept was overwritten
         assert torch.equal(again, found[name])
 
@@ -92,7 +97,7 @@ def test_the_fisher_product_is_the_second_derivative_of_the_kl(case, close):
         close(found[name], expected[name], 1e-11)
 
 
-def test_gradients_are_autograd_s(case, close):
+def test_so_are_gradients_of_losses_that_tie_steps_together(case, close):
     policy, parameters, experience, _ = case
     found = []
     for evaluated in (once, lambda policy, *given: policy(*given)):
@@ -111,12 +116,12 @@ def test_blocks_of_tasks_change_nothing(case, close, monkeypatch):
     for size in (None, 2):
         monkeypatch.setattr("metarl_exp.policy.products.tasks_at_once", lambda *_, size=size: size)
         products = policy.products(parameters, experience.observations)
-        slopes = experience.advantages
+        slopes, fields = experience.advantages, list(products.distribution())
         found.append([
-            *products.distribution(),
-            *products.gradient(list(products.distribution())).values(),
+            *fields,
+            *products.gradient(fields).values(),
             *products.fisher(slopes)(tangent).values(),
-            *products.hessian(experience.actions, slopes, slopes.square())(tangent).values(),
+            *products.derivatives(fields, experience.actions, slopes, slopes.square())[1](tangent).values(),
         ])  # fmt: skip
     for whole, parts in zip(*found, strict=True):
         close(parts, whole, 1e-12)
