@@ -26,6 +26,7 @@ PAGES = [
     *sorted(ROOT.glob("experiments/**/README.md")),
 ]
 CORES = 2
+COMPARED = re.compile(r"(?:MAML|second order)(, K = \d)? minus first order(?:, K = \d)?")
 SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
 
@@ -63,6 +64,18 @@ def means(source: str) -> str:
 def differences(source: str) -> str:
     """The paired differences of a study's page, with their caption."""
     return _table_below(source, "**Differences**")
+
+
+def orders(sources: str) -> str:
+    """MAML in second order minus first order after 0 … 3 gradient steps, of several studies (with commas between)."""
+    lines = []
+    for source in sources.split(","):
+        name = (ROOT / source).read_text().splitlines()[0].split(", ", 1)[1]
+        for row in differences(source).split("\n\n")[1].splitlines():
+            label, *cells = row.strip("| ").split(" | ")
+            if found := COMPARED.fullmatch(label):
+                lines.append([name + (found[1] or ""), *cells[:4]])
+    return pipes(["MAML, second minus first order", "0 steps", "1 step", "2 steps", "3 steps"], lines)
 
 
 def iteration(source: str) -> str:
@@ -106,7 +119,9 @@ def costs(source: str) -> str:
     return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
 
 
-KINDS = {f.__name__: f for f in (render, include, speed, benchmark, study, means, differences, iteration, costs)}
+KINDS = {
+    f.__name__: f for f in (render, include, speed, benchmark, study, means, differences, orders, iteration, costs)
+}
 BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
