@@ -14,7 +14,8 @@
         published: {keys of its numbers in the published file, such as method: …}, or null
     columns:
       - name: …
-        measure: return, gain, worse or samples_to (study/measures.py), and its settings, such as after: 1
+        measure: return, gain, worse or samples_to (study/measures.py), and its settings, such as after: 1, or the unit
+                 that the table shows it in, such as unit: 0.01 for hundredths
         overrides: [that differ in this column]
         published: {further keys of its numbers, such as gradient_steps: 1}, or null
     figures: any of [gradient_steps, learning_curves, task_gains, performance_profiles, aggregate_intervals,

@@ -1,7 +1,7 @@
 """What a column measures of one run.
 
-`lacking` is what it means if there is nothing, `unit` what tables show it in, `better` 1 if more of it is better and
-−1 if less is.
+`lacking` is what it means if there is nothing, `unit` what tables show it in unless a column says otherwise, `better` 1
+if more of it is better and −1 if less is.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ class Return:
     """Return of the best iterate on the test tasks after some gradient steps."""
 
     after: int
-    unit = 1.0
+    unit: float = 1.0
     better = 1
     lacking = None  # a run that takes fewer steps has no such number, and nothing is wrong with it
 
     def __post_init__(self) -> None:
         require_integer("after", self.after, low=0)
+        require_number("unit", self.unit, above=0.0)
 
     def scores(self, run: Summary) -> np.ndarray | None:
         """One number a test task, [N]; None if the run did not take so many steps."""
@@ -60,7 +61,7 @@ class SamplesTo:
     threshold: float  # return
     curve: str  # `return` of the training tasks, or `validation`
     step: int  # inner or gradient steps before that return
-    unit = 1e6
+    unit: float = 1e6
     better = -1
     lacking = "not reached"
 
@@ -68,6 +69,7 @@ class SamplesTo:
         require_number("threshold", self.threshold)
         require_choice("curve", self.curve, ["return", "validation"])
         require_integer("step", self.step, low=0)
+        require_number("unit", self.unit, above=0.0)
 
     def scores(self, run: Summary) -> np.ndarray | None:
         """The number of steps, [1]."""

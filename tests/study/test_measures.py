@@ -35,3 +35,7 @@ def test_values_out_of_range_are_refused():
         SamplesTo("high", "return", 1)
     with pytest.raises(ValueError, match="after=0.5"):
         Return(0.5)
+    with pytest.raises(ValueError, match="unit=0"):
+        Gain(1, unit=0)
+    with pytest.raises(ValueError, match="unit='thousands'"):
+        SamplesTo(0.0, "return", 1, unit="thousands")

@@ -166,6 +166,16 @@ def test_samples_to_a_return_and_what_never_reached_it(laboratory):
     assert "seed 2: not reached" in laboratory.file.with_suffix(".md").read_text()
 
 
+def test_a_column_is_shown_in_its_unit(laboratory):
+    samples = {"measure": "samples_to", "threshold": 4.0, "curve": "return", "step": 1, "unit": 100}
+    columns = [{"name": "samples", **samples}, {"name": "percent", "measure": "return", "after": 1, "unit": 0.01}]
+    study = laboratory.declare(columns=columns)
+    laboratory.run([[0.0, 0.5]], seed=0, curve=[0, 5, 3, 6])
+    table.take_up(study, [laboratory.outputs])
+    table.make(study)
+    assert "| A | 2.00 (1 of 3) | 50.00 (1 of 3) |" in laboratory.file.with_suffix(".md").read_text()
+
+
 def test_a_figure_speaks_of_published_numbers_only_if_there_are_any(laboratory, mixed):
     laboratory.run([[0.0, 1.0]], name="of the study without")
     for study, printed in ((mixed, [-1.5, 2.5]), (laboratory.declare(), None)):
