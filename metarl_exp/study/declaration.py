@@ -14,7 +14,7 @@
         published: {keys of its numbers in the published file, such as method: …}, or null
     columns:
       - name: …
-        measure: return, gain, worse or samples_to (study/measures.py), and its settings, such as after: 1
+        measure: return, gain, worse, trial or samples_to (study/measures.py), and its settings, such as after: 1
         overrides: [that differ in this column]
         published: {further keys of its numbers, such as gradient_steps: 1}, or null
     figures: any of [gradient_steps, learning_curves, task_gains, performance_profiles, aggregate_intervals,

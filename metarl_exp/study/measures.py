@@ -54,6 +54,25 @@ class Worse(Return):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Return of a whole trial of `episodes`, in equal batches with a gradient step between them, as a part of `of`."""
+
+    episodes: int
+    of: float = 1.0
+    unit = 1.0
+    better = 1
+    lacking = None
+
+    def __post_init__(self) -> None:
+        require_integer("episodes", self.episodes, low=1)
+        require_number("of", self.of, above=0)
+
+    def scores(self, run: Summary) -> np.ndarray:
+        """One number a test task, [N]: every batch counts, those before a gradient step too."""
+        return run.returns.mean(1) * self.episodes / self.of
+
+
+@dataclass(frozen=True)
 class SamplesTo:
     """Environment steps of training until a curve first reached a return; nothing of a run that never did."""
 
@@ -79,10 +98,11 @@ class SamplesTo:
         return np.array(points["env_steps"])[reached[:1]] if len(reached) else None
 
 
-Measure = Return | SamplesTo
+Measure = Return | Trial | SamplesTo
 MEASURES: Mapping[str, Callable[..., Measure]] = {
     "return": Return,
     "gain": Gain,
     "worse": Worse,
+    "trial": Trial,
     "samples_to": SamplesTo,
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metarl_exp.study.measures import Gain, Return, SamplesTo, Worse
+from metarl_exp.study.measures import Gain, Return, SamplesTo, Trial, Worse
 from metarl_exp.study.summary import Summary
 
 CURVES = {"return": {"iteration": [0, 1, 2], "env_steps": [10.0, 20.0, 30.0], "return/step_1": [1.0, 4.0, 2.0]}}
@@ -15,6 +15,11 @@ def test_returns_gains_and_shares_task_by_task():
     assert Worse(1).scores(RUN).tolist() == [0.0, 1.0, 0.0]
     assert Return(2).scores(RUN) is None
     assert Gain(2).scores(RUN) is Worse(2).scores(RUN) is None
+
+
+def test_a_trial_counts_what_came_before_a_gradient_step_too():
+    assert Trial(10).scores(RUN).tolist() == [20.0, 17.5, 0.0]  # batches of five episodes
+    assert Trial(10, of=5.0).scores(RUN).tolist() == [4.0, 3.5, 0.0]
 
 
 @pytest.mark.parametrize(("threshold", "steps"), [(0.5, [10.0]), (4.0, [20.0]), (4.1, None)])
@@ -35,3 +40,5 @@ def test_values_out_of_range_are_refused():
         SamplesTo("high", "return", 1)
     with pytest.raises(ValueError, match="after=0.5"):
         Return(0.5)
+    with pytest.raises(ValueError, match="of=0"):
+        Trial(10, of=0.0)
