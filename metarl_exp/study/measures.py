@@ -14,6 +14,12 @@ import numpy as np
 from metarl_exp.study.summary import Summary
 from metarl_exp.validation import require_choice, require_integer, require_number
 
+METRICS = {  # of an Interference
+    "cosine": "interference/cosine",
+    "conflicting": "interference/conflicting",
+    "made_worse": "outer/tasks_made_worse",
+}
+
 
 @dataclass(frozen=True)
 class Return:
@@ -98,11 +104,34 @@ class SamplesTo:
         return np.array(points["env_steps"])[reached[:1]] if len(reached) else None
 
 
-Measure = Return | Trial | SamplesTo
+@dataclass(frozen=True)
+class Interference:
+    """Mean over training of how much the meta-gradients of a batch's tasks are against each other, or a step's use."""
+
+    of: str  # `cosine` of two tasks; share of pairs that are `conflicting`; of tasks that a step has `made_worse`
+    unit = 1.0
+    lacking = "not recorded"
+
+    def __post_init__(self) -> None:
+        require_choice("of", self.of, METRICS)
+
+    @property
+    def better(self) -> int:
+        """Only a cosine is better the more it is."""
+        return 1 if self.of == "cosine" else -1
+
+    def scores(self, run: Summary) -> np.ndarray | None:
+        """The mean, [1]."""
+        points = run.curves.get("interference")
+        return None if points is None else np.mean(points[METRICS[self.of]], keepdims=True)
+
+
+Measure = Return | Trial | SamplesTo | Interference
 MEASURES: Mapping[str, Callable[..., Measure]] = {
     "return": Return,
     "gain": Gain,
     "worse": Worse,
     "trial": Trial,
     "samples_to": SamplesTo,
+    "interference": Interference,
 }

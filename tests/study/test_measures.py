@@ -2,7 +2,7 @@
 
 import pytest
 
-from metarl_exp.study.measures import Gain, Return, SamplesTo, Trial, Worse
+from metarl_exp.study.measures import Gain, Interference, Return, SamplesTo, Trial, Worse
 from metarl_exp.study.summary import Summary
 
 CURVES = {"return": {"iteration": [0, 1, 2], "env_steps": [10.0, 20.0, 30.0], "return/step_1": [1.0, 4.0, 2.0]}}
@@ -33,6 +33,15 @@ def test_a_curve_that_was_not_recorded_is_never_reached():
     assert SamplesTo(0.0, "return", 2).scores(RUN) is None
 
 
+def test_interference_is_a_mean_over_training_and_may_not_be_recorded():
+    curves = {"interference": {"interference/cosine": [0.25, 0.75], "outer/tasks_made_worse": [0.0, 0.5]}}
+    run = RUN._replace(curves=curves)
+    assert Interference("cosine").scores(run).tolist() == [0.5]
+    assert Interference("made_worse").scores(run).tolist() == [0.25]
+    assert (Interference("cosine").better, Interference("conflicting").better) == (1, -1)
+    assert Interference("cosine").scores(RUN) is None
+
+
 def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="curve='loss'"):
         SamplesTo(0.0, "loss", 1)
@@ -42,3 +51,5 @@ def test_values_out_of_range_are_refused():
         Return(0.5)
     with pytest.raises(ValueError, match="of=0"):
         Trial(10, of=0.0)
+    with pytest.raises(ValueError, match="of='sine'"):
+        Interference("sine")
