@@ -41,8 +41,12 @@ bench: $(INSTALLED) ## what a meta-iteration costs in many settings, and how it 
 	$(BIN)/python benchmarks/iterations.py --output $(RESULTS)/iterations.json
 	$(BIN)/python benchmarks/scaling.py --output $(RESULTS)/scaling.json
 
-tables: $(INSTALLED) ## render every table and figure of the studies again, from their stored runs
+tables: $(INSTALLED) ## render every table and figure again, from stored results, and the pages that show them
 	$(BIN)/metarl-table --stored
+	$(BIN)/metarl-classical experiments/duan2016/bandits.yaml
+	$(BIN)/metarl-classical experiments/duan2016/mdps.yaml
+	$(BIN)/metarl-laboratory experiments/estimators/settings.yaml --render
+	$(BIN)/python docs/render.py
 
 readme: $(INSTALLED) ## put the stored results into the pages that show them
 	$(BIN)/python docs/render.py

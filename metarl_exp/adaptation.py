@@ -9,15 +9,14 @@ identity, and no graph of L_k is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from metarl_exp.fast_weights import FastWeights, acting_names
-from metarl_exp.inner_gradient import InnerLoss, WrittenOut, generic, local_derivatives, written_out
+from metarl_exp.inner_gradient import InnerLoss, WrittenOut, generic, local_derivatives, once, written_out
 from metarl_exp.inner_optimizer import InnerOptimizer, InnerRule
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, stack, zip_names
@@ -27,6 +26,7 @@ from metarl_exp.types import Critic, Experience, Policy, require_finite
 from metarl_exp.validation import require_choice, require_integer, require_number
 
 ORDERS = ("first", "second")
+JacobianProduct = Callable[[Sequence[Tensor | None]], Sequence[Tensor]]  # from tangents of inputs to those of outputs
 
 
 class Adaptation:
@@ -120,17 +120,19 @@ class AdaptationPath:
         Where the path is taken again from another θ, φ_k is not what sampled the experience: `acted` is. Raises
         NonFiniteError if a task's inner loss or gradient is not finite.
         """
-        adaptation = self.adaptation
         with torch.enable_grad():
-            distribution = adaptation.policy(self.parameters, experience.observations)
+            distribution = once(self.adaptation.policy, self.parameters, experience.observations)
             acted = constant(distribution) if acted is None else acted
-            losses = adaptation.losses(self.parameters, distribution, acted, experience)
+            losses = self._losses(distribution, acted, experience)
             require_finite("inner loss (index: task)", losses, experience)
             gradients, hessian = self._gradients(losses, distribution, acted, experience)
         for name, gradient in gradients.items():
             require_finite(f"inner gradient of {name} (indices: task, …)", gradient, experience)
         self.steps.append(InnerStep(self.parameters, gradients, hessian, acted, scale))
         self.parameters = self._updated(self.rule, self.parameters, gradients, scale)
+
+    def _losses(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
+        return self.adaptation.losses(self.parameters, distribution, acted, experience)
 
     def _gradients(
         self, losses: Tensor, distribution: Distribution, acted: Distribution, experience: Experience
@@ -139,17 +141,19 @@ class AdaptationPath:
 
         In first order nothing asks for the gradients of what does not adapt; in second, H_k φ̇_k does.
         """
-        adaptation, parameters = self.adaptation, self.parameters
+        policy, parameters = self.adaptation.policy, self.parameters
         if not self.second_order:
             fast = {n: parameters[n] for n in self.fast}
             found = torch.autograd.grad(losses.sum(), list(fast.values()), materialize_grads=True)
             return zip_names(fast, found), None
-        policy = adaptation.policy
-        if isinstance(policy, WrittenOut) and adaptation.value_weight is None:
-            local = local_derivatives(adaptation.inner_loss, distribution, acted, experience)
+        if not isinstance(policy, WrittenOut):  # its graph has all derivatives
+            return generic(losses.sum(), parameters)
+        if self.adaptation.value_weight is None:
+            local = local_derivatives(self.adaptation.inner_loss, distribution, acted, experience)
             if local is not None:
                 return written_out(policy, parameters, losses.sum(), local, experience)
-        return generic(losses.sum(), parameters)
+        again = self._losses(policy(parameters, experience.observations), acted, experience)
+        return generic(again.sum(), parameters)
 
     def _updated(self, rule: InnerRule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
         fast = rule.step({n: parameters[n] for n in self.fast}, {n: gradients[n] for n in self.fast}, scale)
@@ -174,24 +178,56 @@ class AdaptationPath:
         )
         return self._without_context(zip_names(self.theta, found))
 
-    def push(self, tangent: Parameters) -> Parameters:
-        """J v for every task: {name: [N, ...]} → {name: [N, ...]}.
+    def jacobian(self) -> Callable[[Parameters], Parameters]:
+        """v ↦ J v for every task: {name: [N, ...]} → {name: [N, ...]}.
 
-        Forward mode: the tangent goes through the update rule as a dual number, and a step's gradient gets the
-        tangent H_k φ̇_k, a Hessian-vector product of that step's own (in first order, none).
+        The tangent goes through the update rule step by step, and a step's gradient gets the tangent H_k φ̇_k, a
+        Hessian-vector product of that step's own (in first order, none).
         """
-        with forward_ad.dual_level(), torch.enable_grad():
+        updates = self._updates()
+
+        def product(tangent: Parameters) -> Parameters:
             start = self._without_context(tangent)
-            duals = {n: forward_ad.make_dual(p.detach().requires_grad_(), start[n]) for n, p in self.theta.items()}
-            duals, step_sizes = self.adaptation.split(duals)
-            rule = self.adaptation.inner_optimizer.start(self.fast, step_sizes)
-            for step in self.steps:
-                gradients = {n: g.detach() for n, g in step.gradients.items()}
-                if step.hessian:
-                    curved = step.hessian({n: tangent_of(d).detach() for n, d in duals.items()})
-                    gradients = {n: forward_ad.make_dual(g, curved[n]) for n, g in gradients.items()}
-                duals = self._updated(rule, duals, gradients, step.scale)
-            return {n: tangent_of(d).detach() for n, d in duals.items()}
+            moved, _ = self.adaptation.split(start)
+            given = [*start.values()]
+            for step, update in zip(self.steps, updates, strict=True):
+                curved = step.hessian(moved) if step.hessian else dict.fromkeys(self.fast)
+                given += [curved[name] for name in self.fast]
+                moved = moved | zip_names(self.fast, update(given))
+            return moved
+
+        return product
+
+    def _updates(self) -> list[JacobianProduct]:
+        """For every k the tangent of φ_{k+1}, of what adapts, from those of θ and of g_0 … g_k, tensor after tensor.
+
+        The rule is taken once more, on leaves.
+        """
+        theta = {name: p.detach().requires_grad_() for name, p in self.theta.items()}
+        parameters, step_sizes = self.adaptation.split(theta)
+        rule, inputs, updates = self.adaptation.inner_optimizer.start(self.fast, step_sizes), [*theta.values()], []
+        for step in self.steps:
+            gradients = {name: step.gradients[name].detach().requires_grad_() for name in self.fast}
+            inputs = [*inputs, *gradients.values()]
+            parameters = self._updated(rule, parameters, gradients, step.scale)
+            updates.append(jacobian_product([parameters[name] for name in self.fast], inputs))
+        return updates
+
+
+def jacobian_product(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> JacobianProduct:
+    """Tangents of the inputs (None: 0) ↦ those of the outputs.
+
+    The vector-Jacobian product is linear in its cotangent, and its derivative with respect to that is J.
+    """
+    cotangents = [torch.zeros_like(x).requires_grad_() for x in outputs]
+    transposed = torch.autograd.grad(outputs, inputs, cotangents, create_graph=True, materialize_grads=True)
+
+    def product(tangents: Sequence[Tensor | None]) -> Sequence[Tensor]:
+        used = [(x, t) for x, t in zip(transposed, tangents, strict=True) if t is not None and x.requires_grad]
+        linear, along = zip(*used, strict=True)
+        return torch.autograd.grad(linear, cotangents, along, retain_graph=True, materialize_grads=True)
+
+    return product
 
 
 def value_loss_of(policy: Policy, parameters: Parameters, experience: Experience) -> Tensor:
@@ -207,12 +243,6 @@ def value_loss_of(policy: Policy, parameters: Parameters, experience: Experience
 def constant(distribution: Distribution) -> Distribution:
     """The same distribution without history."""
     return distribution._make(x.detach() for x in distribution)
-
-
-def tangent_of(dual: Tensor) -> Tensor:
-    """The tangent of a dual number; zero if it lost it on the way through constants."""
-    tangent = forward_ad.unpack_dual(dual).tangent
-    return torch.zeros_like(dual) if tangent is None else tangent
 
 
 def scale_at(schedule: Sequence[float], step: int) -> float:

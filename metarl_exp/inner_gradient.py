@@ -1,4 +1,6 @@
-"""The gradient g of an inner loss with its derivative, the Hessian H, as a product.
+"""Derivatives of losses of a policy: by autograd for any of them, or written out where the policy knows how.
+
+The gradient g of an inner loss comes with its derivative, the Hessian H, as a product.
 
     generic       autograd through the graph of g: any policy, any loss
     written out   H from first and second derivatives of the loss with respect to each step's log-probability: for
@@ -20,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, detach, zip_names
 from metarl_exp.policy.products import Product, Products
-from metarl_exp.types import Experience
+from metarl_exp.types import Experience, Policy
 
 InnerLoss = Callable[[Distribution, Distribution, Experience], Tensor]  # of π_φ, the π that acted, and its batch
 LOCAL = 1e3  # roundings: a loss of single steps is far below, one that ties steps together far above
@@ -28,9 +30,36 @@ LOCAL = 1e3  # roundings: a loss of single steps is far below, one that ties ste
 
 @runtime_checkable
 class WrittenOut(Protocol):
-    """A policy that knows products without autograd; one whose `products` is None does not."""
+    """A policy that knows derivatives without autograd; one whose `products` is None does not."""
 
     def products(self, parameters: Parameters, observations: Tensor) -> Products: ...
+
+
+def once(policy: Policy, parameters: Parameters, observations: Tensor) -> Distribution:
+    """π_φ on the observations [N, M, T, S], to be differentiated once with respect to φ [N, ...].
+
+    Where derivatives are written out no graph is kept: neither the network's activations, nor a second derivative.
+    """
+    if not isinstance(policy, WrittenOut):
+        return policy(parameters, observations)
+    products = policy.products(parameters, observations)
+    fields = _Once.apply(products, list(parameters), *parameters.values())
+    return products.network.kind._make(fields)  # type: ignore[arg-type]
+
+
+class _Once(torch.autograd.Function):
+    """The fields of π_φ as a function of φ."""
+
+    @staticmethod
+    def forward(ctx: Any, products: Products, names: list[str], *parameters: Tensor) -> tuple[Tensor, ...]:
+        ctx.products, ctx.names = products, names
+        return tuple(products.distribution())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        gradients = ctx.products.gradient(cotangents)
+        return None, None, *(gradients[name] for name in ctx.names)
 
 
 class InnerGradient(NamedTuple):
@@ -64,7 +93,7 @@ class Local(NamedTuple):
     """Derivatives of Σ_i L_i with respect to each step's own log π(a|s), [N, M, T]."""
 
     slopes: Tensor
-    bends: Tensor
+    bends: Tensor | None  # None: 0
 
 
 class _Given(NamedTuple):
@@ -93,7 +122,7 @@ def local_derivatives(
             return None
         (slopes,) = torch.autograd.grad(loss, log_prob, create_graph=True, materialize_grads=True)
         if not slopes.requires_grad:
-            return Local(slopes, torch.zeros_like(slopes))
+            return Local(slopes, None)
         probe = torch.linspace(1, 2, log_prob.numel(), dtype=log_prob.dtype, device=log_prob.device).view_as(log_prob)
         bends, found = (
             torch.autograd.grad(slopes, log_prob, v, retain_graph=True, materialize_grads=True)[0]

@@ -160,7 +160,7 @@ class InnerRule:
         """φ_{k+1} from φ_k and the gradients of the inner loss, both {name: [N, …]}; α is multiplied by `scale`.
 
         What the result remembers is up to the arguments: gradients with history make it second order, without, first
-        order; dual tensors give dual tensors. The parameters must require gradients.
+        order. The parameters must require gradients.
         """
         # higher differentiates a loss, so it gets one whose gradient is `gradients`: ⟨gradients, φ⟩. The aliases keep
         # a gradient that itself depends on φ out of that derivative.

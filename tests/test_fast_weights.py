@@ -121,7 +121,7 @@ def test_pull_is_the_transpose_of_push(problem, optimizer, kind, context, order,
         {n: torch.randn(x.shape, generator=generator, dtype=x.dtype) for n, x in path.parameters.items()}
         for _ in range(2)
     )
-    forward, backward = flatten(u) @ flatten(path.push(v)), flatten(path.pull({-1: u})) @ flatten(v)
+    forward, backward = flatten(u) @ flatten(path.jacobian()(v)), flatten(path.pull({-1: u})) @ flatten(v)
     assert forward.item() == pytest.approx(backward.item(), rel=1e-11)
 
 

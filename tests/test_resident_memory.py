@@ -73,4 +73,4 @@ def test_a_learner_that_keeps_its_graphs_would_be_noticed():
 def test_first_order_holds_less_than_second():
     """2D navigation with three inner steps, half as many trajectories: first order keeps no graph of inner losses."""
     first, second = (mebibytes(PEAK, order) for order in ("first", "second"))
-    assert first < 0.7 * second
+    assert first < 0.6 * second

@@ -61,7 +61,7 @@ def test_pull_is_the_transpose_of_push(problem, optimizer, granularity, order, g
         {n: torch.randn(x.shape, generator=generator, dtype=x.dtype) for n, x in of.items()}
         for of in (path.parameters, path.theta)
     )
-    pushed, pulled = path.push(v), path.pull({-1: u})
+    pushed, pulled = path.jacobian()(v), path.pull({-1: u})
     assert list(pushed) == list(path.parameters)
     assert list(pulled) == list(p.theta)
     forward, backward = flatten(u) @ flatten(pushed), flatten(pulled) @ flatten(v)

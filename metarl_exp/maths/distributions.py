@@ -8,7 +8,7 @@ Shapes: `…` stands for any leading axes, usually [N, M, T]; A is the action si
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -60,12 +60,19 @@ class DiagonalGaussian(NamedTuple):
         standardised = (action - self.mean) * torch.exp(-self.log_std)
         return DiagonalGaussian(standardised * torch.exp(-self.log_std), standardised.square() - 1)
 
-    def score_tangent(self, action: Tensor, tangent: DiagonalGaussian) -> DiagonalGaussian:
-        """Derivative of `score` along a tangent of both fields: the Hessian of the log-density times it."""
-        precision = torch.exp(-self.log_std)
-        standardised = (action - self.mean) * precision
-        moved = tangent.mean * precision + 2 * standardised * tangent.log_std
-        return DiagonalGaussian(-precision * moved, -standardised * (moved + tangent.mean * precision))
+    def score_product(self, action: Tensor, weights: Tensor) -> Callable[[DiagonalGaussian], DiagonalGaussian]:
+        """A tangent of both fields ↦ `weights` [..., 1] ∘ the Hessian of the log-density times it."""
+        difference, precision = action - self.mean, torch.exp(-2 * self.log_std)
+        curved, mixed = -weights * precision, -2 * weights * difference * precision
+        bent = mixed * difference
+
+        def product(tangent: DiagonalGaussian) -> DiagonalGaussian:
+            return DiagonalGaussian(
+                torch.addcmul(curved * tangent.mean, mixed, tangent.log_std),
+                torch.addcmul(mixed * tangent.mean, bent, tangent.log_std),
+            )
+
+        return product
 
 
 class Categorical(NamedTuple):
@@ -112,9 +119,9 @@ class Categorical(NamedTuple):
         taken = torch.nn.functional.one_hot(action, self.logits.shape[-1])
         return Categorical(taken - self.logits.softmax(-1))
 
-    def score_tangent(self, action: Tensor, tangent: Categorical) -> Categorical:
-        """Derivative of `score` along a tangent of the logits: the Hessian of the log-probability times it."""
-        return Categorical(-self.fisher_product(tangent).logits)
+    def score_product(self, action: Tensor, weights: Tensor) -> Callable[[Categorical], Categorical]:
+        """A tangent of the logits ↦ `weights` [..., 1] ∘ the Hessian of the log-probability times it."""
+        return lambda tangent: Categorical(-weights * self.fisher_product(tangent).logits)
 
 
 class Distribution(Protocol):
@@ -132,7 +139,7 @@ class Distribution(Protocol):
     def entropy(self) -> Tensor: ...
     def fisher_product(self, tangent: Any) -> Any: ...
     def score(self, action: Tensor) -> Any: ...
-    def score_tangent(self, action: Tensor, tangent: Any) -> Any: ...
+    def score_product(self, action: Tensor, weights: Tensor) -> Callable[[Any], Any]: ...
 
 
 def bounded_log_std(raw: Tensor, low: float, high: float, margin: float = 1.0) -> Tensor:

@@ -1,11 +1,12 @@
-"""Derivatives of a multi-layer perceptron, written out: N networks at once, R rows of inputs each.
+"""Derivatives of a multi-layer perceptron, written out: N networks at once, R inputs each.
 
     a_0 = (x, 1),    z_l = A_l a_{l−1},    a_l = (σ(z_l), 1) for l < L,    output z_L
 
-A_l [N, out, in + 1] are the weights with the biases as their last column, so that no bias needs a pass of its own. A
-dot is a derivative along a tangent of all A_l; δ_l is the cotangent of z_l. The derivative of a backward pass makes
-Hessian-vector products [pearlmutter1994]. Results overwrite their operands where those are not needed again: this is
-where second-order methods spend their time.
+Inputs are columns, [N, features, R]: what is done to all units but the constant one is then done to memory without
+gaps. A_l [N, out, in + 1] are the weights with the biases as their last column, so that no bias needs a pass of its
+own. A dot is a derivative along a tangent of all A_l; δ_l is the cotangent of z_l. The derivative of a backward pass
+makes Hessian-vector products [pearlmutter1994]. Results overwrite their operands where those are not needed again:
+this is where second-order methods spend their time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class ReLU:
     """max(0, z)."""
 
     value = staticmethod(torch.relu)
+    value_ = staticmethod(torch.relu_)
 
     @staticmethod
     def slope_(x: Tensor, a: Tensor) -> Tensor:
@@ -37,6 +39,7 @@ class Tanh:
     """tanh z."""
 
     value = staticmethod(torch.tanh)
+    value_ = staticmethod(torch.tanh_)
 
     @staticmethod
     def slope_(x: Tensor, a: Tensor) -> Tensor:
@@ -60,73 +63,70 @@ class Cotangents(NamedTuple):
     bends: list[Tensor | None]  # of z_1 … z_{L−1}: the cotangent of σ(z_l) ∘ σ''(z_l) / σ'(z_l)
 
 
-def without_last(x: Tensor) -> Tensor:
-    """A matrix without its column of biases, or activations without their constant: what derivatives meet."""
-    return x[..., :-1]
+class Perceptron:
+    """The networks with these matrices on inputs x [N, in, R], as they were computed."""
+
+    def __init__(self, matrices: Sequence[Tensor], x: Tensor, activation: Activation) -> None:
+        self.matrices, self.activation = matrices, activation
+        *inner, last = matrices
+        self.hidden = [with_one(x)]  # a_0 … a_{L−1}, [N, · + 1, R] each
+        for matrix in inner:
+            self.hidden.append(with_one(activation.value_(torch.bmm(matrix, self.hidden[-1]))))
+        self.outputs = torch.bmm(last, self.hidden[-1])  # z_L
+
+    def _slope_(self, x: Tensor, level: int) -> Tensor:
+        """x ∘ σ'(z_level), in place."""
+        return self.activation.slope_(x, units(self.hidden[level]))
+
+    def pushforward(self, tangent: Sequence[Tensor]) -> list[Tensor]:
+        """ȧ_1 … ȧ_{L−1}, without the constant, and ż_L of a tangent of the matrices; x has none."""
+        moved: list[Tensor] = []
+        for level, (matrix, matrix_dot) in enumerate(zip(self.matrices, tangent, strict=True)):
+            if level > 0:
+                self._slope_(moved[-1], level)
+            z_dot = torch.bmm(matrix_dot, self.hidden[level])
+            moved.append(z_dot.baddbmm_(weights(matrix), moved[-1]) if moved else z_dot)
+        return moved
+
+    def pullback(self, delta: Tensor) -> tuple[list[Tensor], Cotangents]:
+        """Gradients of the matrices for a cotangent `delta` [N, out, R] of the output."""
+        gradients, deltas, bends = [torch.bmm(delta, self.hidden[-1].mT)], [delta], []
+        for level in reversed(range(1, len(self.hidden))):
+            delta = torch.bmm(weights(self.matrices[level]).mT, delta)
+            bends.append(self.activation.bend(delta, units(self.hidden[level])))
+            deltas.append(self._slope_(delta, level))
+            gradients.append(torch.bmm(delta, self.hidden[level - 1].mT))
+        return gradients[::-1], Cotangents(deltas[::-1], bends[::-1])
+
+    def pullback_tangent(
+        self, tangent: Sequence[Tensor], moved: Sequence[Tensor], kept: Cotangents, delta_dot: Tensor
+    ) -> list[Tensor]:
+        """The derivative of `pullback`'s gradients along a tangent, whose `pushforward` gave `moved`.
+
+        `kept` is what `pullback` left, `delta_dot` the derivative of the cotangent that it was given.
+        """
+        gradients = [torch.bmm(delta_dot, self.hidden[-1].mT)]
+        for level in reversed(range(1, len(self.hidden))):
+            delta, bend = kept.deltas[level], kept.bends[level - 1]
+            weights(gradients[-1]).add_(torch.bmm(delta, moved[level - 1].mT))
+            delta_dot = torch.bmm(weights(self.matrices[level]).mT, delta_dot)
+            self._slope_(delta_dot.baddbmm_(weights(tangent[level]).mT, delta), level)
+            if bend is not None:
+                delta_dot.addcmul_(bend, moved[level - 1])
+            gradients.append(torch.bmm(delta_dot, self.hidden[level - 1].mT))
+        return gradients[::-1]
 
 
 def with_one(x: Tensor) -> Tensor:
-    """(x, 1) for every row x."""
-    return torch.nn.functional.pad(x, (0, 1), value=1.0)
+    """(x, 1) for every column x: [N, features, R] → [N, features + 1, R]."""
+    return torch.nn.functional.pad(x, (0, 0, 0, 1), value=1.0)
 
 
-def forward(matrices: Sequence[Tensor], x: Tensor, activation: Activation) -> tuple[list[Tensor], Tensor]:
-    """a_0 … a_{L−1}, [N, R, · + 1] each, and the output z_L."""
-    *inner, last = matrices
-    hidden = [with_one(x)]
-    for matrix in inner:
-        hidden.append(with_one(activation.value(torch.bmm(hidden[-1], matrix.mT))))
-    return hidden, torch.bmm(hidden[-1], last.mT)
+def units(a: Tensor) -> Tensor:
+    """Activations without the constant."""
+    return a[:, :-1]
 
 
-def pushforward(
-    matrices: Sequence[Tensor], hidden: Sequence[Tensor], tangent: Sequence[Tensor], activation: Activation
-) -> tuple[list[Tensor], Tensor]:
-    """ȧ_1 … ȧ_{L−1}, without the constant, and ż_L of a tangent of the matrices; x has none."""
-    moved: list[Tensor] = []
-    for level, (matrix, matrix_dot) in enumerate(zip(matrices, tangent, strict=True)):
-        z_dot = torch.bmm(hidden[level], matrix_dot.mT)
-        if level > 0:
-            z_dot.baddbmm_(moved[-1], without_last(matrix).mT)
-        if level + 1 < len(hidden):
-            activation.slope_(z_dot, without_last(hidden[level + 1]))
-        moved.append(z_dot)
-    return moved[:-1], moved[-1]
-
-
-def pullback(
-    matrices: Sequence[Tensor], hidden: Sequence[Tensor], delta: Tensor, activation: Activation
-) -> tuple[list[Tensor], Cotangents]:
-    """Gradients of the matrices for a cotangent `delta` [N, R, out] of the output."""
-    gradients, deltas, bends = [torch.bmm(delta.mT, hidden[-1])], [delta], []
-    for level in reversed(range(1, len(hidden))):
-        delta = torch.bmm(delta, without_last(matrices[level]))
-        bends.append(activation.bend(delta, without_last(hidden[level])))
-        deltas.append(activation.slope_(delta, without_last(hidden[level])))
-        gradients.append(torch.bmm(delta.mT, hidden[level - 1]))
-    return gradients[::-1], Cotangents(deltas[::-1], bends[::-1])
-
-
-def pullback_tangent(
-    matrices: Sequence[Tensor],
-    hidden: Sequence[Tensor],
-    tangent: Sequence[Tensor],
-    moved: Sequence[Tensor],
-    kept: Cotangents,
-    delta_dot: Tensor,
-    activation: Activation,
-) -> list[Tensor]:
-    """The derivative of `pullback`'s gradients along a tangent, whose `pushforward` gave `moved`.
-
-    `kept` is what `pullback` left, `delta_dot` the derivative of the cotangent that it was given.
-    """
-    gradients = [torch.bmm(delta_dot.mT, hidden[-1])]
-    for level in reversed(range(1, len(hidden))):
-        delta, bend = kept.deltas[level], kept.bends[level - 1]
-        without_last(gradients[-1]).baddbmm_(delta.mT, moved[level - 1])
-        delta_dot = torch.bmm(delta_dot, without_last(matrices[level])).baddbmm_(delta, without_last(tangent[level]))
-        activation.slope_(delta_dot, without_last(hidden[level]))
-        if bend is not None:
-            delta_dot.addcmul_(bend, moved[level - 1])
-        gradients.append(torch.bmm(delta_dot.mT, hidden[level - 1]))
-    return gradients[::-1]
+def weights(matrix: Tensor) -> Tensor:
+    """A without its column of biases: what derivatives with respect to the input of a layer meet."""
+    return matrix[..., :-1]

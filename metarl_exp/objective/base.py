@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation, AdaptationPath, constant, value_loss_of
+from metarl_exp.inner_gradient import once
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.reductions import masked_mean
@@ -46,7 +47,7 @@ class Visit:
     @cached_property
     def distribution(self) -> Distribution:
         """π_φ_k on the observations of the batch."""
-        return self._policy(self.parameters, self.experience.observations)
+        return once(self._policy, self.parameters, self.experience.observations)
 
     @property
     def acted(self) -> Distribution:

@@ -148,12 +148,12 @@ class MetaFunction:
         Exact, since the KL's own gradient vanishes there: F is the Fisher matrix of the post-update policy.
         """
         path = self._path(order)
-        fisher = self._fisher_product()
+        push, fisher = path.jacobian(), self._fisher_product()
         num_tasks = len(self.batch.tasks)
 
         def product(vector: Tensor) -> Tensor:
             tangent = {n: v.expand(num_tasks, *v.shape) for n, v in unflatten(vector, self.like).items()}
-            curved = self.ranks.mean(flatten(task_mean(path.pull({-1: fisher(path.push(tangent))}))))
+            curved = self.ranks.mean(flatten(task_mean(path.pull({-1: fisher(push(tangent))}))))
             require_finite("curvature product", curved, self.batch)
             return curved
 

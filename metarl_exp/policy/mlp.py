@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, Distribution, bounded_log_std
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.perceptron import ACTIVATIONS
-from metarl_exp.policy.products import Products, Shared
+from metarl_exp.policy.products import Network, Products, Shared
 from metarl_exp.types import Acting, Spec
 from metarl_exp.validation import require_choice, require_integer, require_number
 
@@ -72,10 +72,10 @@ class MLP(nn.Module):
         return x
 
     def products(self, parameters: Parameters, observations: Tensor) -> Products:
-        """Products with the derivatives of one φ, without autograd."""
+        """Derivatives of one φ, without autograd."""
         layers = [(f"layers.{i}.weight", f"layers.{i}.bias") for i in range(len(self.layers))]
-        shared = self.shared(parameters)
-        return Products(layers, parameters, shared, observations, self.activation, self.distribution)
+        network = Network(layers, self.activation, self.distribution)
+        return Products(network, parameters, self.shared(parameters), observations)
 
     def shared(self, parameters: Parameters) -> list[Shared]:
         """What the distribution is made of beside the network's outputs."""

@@ -5,11 +5,12 @@ import torch
 
 from metarl_exp.adaptation import Adaptation, constant
 from metarl_exp.fast_weights import All, Body, Head
-from metarl_exp.inner_gradient import WrittenOut, generic, local_derivatives
+from metarl_exp.inner_gradient import WrittenOut, generic, local_derivatives, once
 from metarl_exp.inner_optimizer import InnerOptimizer, LearnedStepSizes
 from metarl_exp.maths.parameters import Parameters, stack
 from metarl_exp.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, ProMP
 from metarl_exp.policy import CategoricalContextMLP, CategoricalMLP, GaussianConv, GaussianMLP
+from metarl_exp.policy.products import CACHE, tasks_at_once
 from metarl_exp.types import Experience, Spec
 
 TASKS, TRAJECTORIES, STEPS, SIZE = 3, 4, 5, 3
@@ -91,6 +92,45 @@ def test_the_fisher_product_is_the_second_derivative_of_the_kl(case, close):
         close(found[name], expected[name], 1e-11)
 
 
+def test_gradients_are_autograd_s(case, close):
+    policy, parameters, experience, _ = case
+    found = []
+    for evaluated in (once, lambda policy, *given: policy(*given)):
+        leaves = {n: p.detach().requires_grad_() for n, p in parameters.items()}
+        distribution = evaluated(policy, leaves, experience.observations)
+        losses = DiCE().inner_loss(distribution, constant(distribution), experience)
+        found.append([*distribution, *torch.autograd.grad(losses.sum(), list(leaves.values()))])
+    for ours, theirs in zip(*found, strict=True):
+        close(ours.detach(), theirs.detach(), 1e-11)
+
+
+def test_blocks_of_tasks_change_nothing(case, close, monkeypatch):
+    """3 tasks in one block, and in blocks of 2 and 1."""
+    policy, parameters, experience, tangent = case
+    found = []
+    for size in (None, 2):
+        monkeypatch.setattr("metarl_exp.policy.products.tasks_at_once", lambda *_, size=size: size)
+        products = policy.products(parameters, experience.observations)
+        slopes = experience.advantages
+        found.append([
+            *products.distribution(),
+            *products.gradient(list(products.distribution())).values(),
+            *products.fisher(slopes)(tangent).values(),
+            *products.hessian(experience.actions, slopes, slopes.square())(tangent).values(),
+        ])  # fmt: skip
+    for whole, parts in zip(*found, strict=True):
+        close(parts, whole, 1e-12)
+
+
+def test_a_block_has_what_the_cache_of_its_threads_holds():
+    like = torch.zeros(1)
+    threads = torch.get_num_threads()
+    assert tasks_at_once(like, CACHE // 4) == threads
+    assert tasks_at_once(like, CACHE) == threads  # one task at least
+    assert tasks_at_once(like, CACHE // 4 // 5) == 5 * threads
+    assert tasks_at_once(torch.zeros(1, device="meta"), 1) is None
+
+
 @pytest.mark.parametrize("objective", [DiCE(), LoadedDiCE()], ids=lambda o: type(o).__name__)
 def test_a_loss_that_ties_steps_together_is_found_out(case, objective):
     policy, parameters, experience, _ = case
@@ -132,14 +172,16 @@ def test_paths_of_two_steps_have_the_same_derivatives_both_ways(case, close, mon
     chosen = {"All": lambda _: All(), "Head": Head, "Body": Body}[fast](policy)
     generator, found = torch.Generator(), []
     for protocol in (WrittenOut, type("Nothing", (), {})):
-        monkeypatch.setattr("metarl_exp.adaptation.WrittenOut", protocol)
+        for module in ("adaptation", "inner_gradient"):
+            monkeypatch.setattr(f"metarl_exp.{module}.WrittenOut", protocol)
         adaptation = Adaptation(2, "second", policy, RULES[rule], chosen, MAML().inner_loss)
         path = adaptation.start({n: p.detach() for n, p in adaptation.meta_parameters().items()}, TASKS, "second")
         for _ in range(2):
             path.step(experience)
         generator.manual_seed(2)
         direction = {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in path.theta.items()}
-        found.append((path.parameters, path.push(direction), path.pull({-1: path.push(direction), 1: path.parameters})))
+        pushed = path.jacobian()(direction)
+        found.append((path.parameters, pushed, path.pull({-1: pushed, 1: path.parameters})))
     for ours, theirs in zip(*found, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:
