@@ -106,7 +106,9 @@ def costs(source: str) -> str:
         declared = declaration.load(path)
         stored = runs.stored(declared)
         spent = cost.taken(declared, stored)
-        took[path] = f"{len(runs.wanted(declared, stored))}", spent, spent.seconds / CORES
+        planned, lacking = len(runs.wanted(declared, stored)), len(cost.missing(declared, stored))
+        number = f"{planned - lacking} of {planned}" if lacking else f"{planned}"
+        took[path] = number, spent, spent.seconds / CORES
     for path in (ROOT / source).glob("**/*.json"):
         if (study := path.with_suffix(".yaml")).is_file():
             played = classical.read(study)

@@ -14,12 +14,12 @@
         published: {keys of its numbers in the published file, such as method: …}, or null
     columns:
       - name: …
-        measure: return, gain, worse or samples_to (study/measures.py), and its settings, such as after: 1, or the unit
-                 that the table shows it in, such as unit: 0.01 for hundredths
+        measure: return, gain, worse, trial, samples_to or interference (study/measures.py), and its settings, such as
+                 after: 1, or the unit that the table shows it in, such as unit: 0.01 for hundredths
         overrides: [that differ in this column]
         published: {further keys of its numbers, such as gradient_steps: 1}, or null
     figures: any of [gradient_steps, learning_curves, task_gains, performance_profiles, aggregate_intervals,
-              step_size_choice, memory_bars] (study/drawing.py)
+              step_size_choice, memory_bars, interference] (study/drawing.py)
     allow_mixed: true if runs of several environments or results versions may stand in one column; false
 
 A cell's runs are its overrides at every seed: the study's, then the row's, then the column's, then what the row chose.
@@ -48,6 +48,7 @@ FIGURES = (
     "aggregate_intervals",
     "step_size_choice",
     "memory_bars",
+    "interference",
 )
 
 

@@ -14,6 +14,12 @@ import numpy as np
 from metarl_exp.study.summary import Summary
 from metarl_exp.validation import require_choice, require_integer, require_number
 
+METRICS = {  # of an Interference
+    "cosine": "interference/cosine",
+    "conflicting": "interference/conflicting",
+    "made_worse": "outer/tasks_made_worse",
+}
+
 
 @dataclass(frozen=True)
 class Return:
@@ -55,6 +61,26 @@ class Worse(Return):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Return of a whole trial of `episodes`, in equal batches with a gradient step between them, as a part of `of`."""
+
+    episodes: int
+    of: float = 1.0
+    unit: float = 1.0
+    better = 1
+    lacking = None
+
+    def __post_init__(self) -> None:
+        require_integer("episodes", self.episodes, low=1)
+        require_number("of", self.of, above=0)
+        require_number("unit", self.unit, above=0.0)
+
+    def scores(self, run: Summary) -> np.ndarray:
+        """One number a test task, [N]: every batch counts, those before a gradient step too."""
+        return run.returns.mean(1) * self.episodes / self.of
+
+
+@dataclass(frozen=True)
 class SamplesTo:
     """Environment steps of training until a curve first reached a return; nothing of a run that never did."""
 
@@ -81,10 +107,35 @@ class SamplesTo:
         return np.array(points["env_steps"])[reached[:1]] if len(reached) else None
 
 
-Measure = Return | SamplesTo
+@dataclass(frozen=True)
+class Interference:
+    """Mean over training of how much the meta-gradients of a batch's tasks are against each other, or a step's use."""
+
+    of: str  # `cosine` of two tasks; share of pairs that are `conflicting`; of tasks that a step has `made_worse`
+    unit: float = 1.0
+    lacking = "not recorded"
+
+    def __post_init__(self) -> None:
+        require_choice("of", self.of, METRICS)
+        require_number("unit", self.unit, above=0.0)
+
+    @property
+    def better(self) -> int:
+        """Only a cosine is better the more it is."""
+        return 1 if self.of == "cosine" else -1
+
+    def scores(self, run: Summary) -> np.ndarray | None:
+        """The mean, [1]."""
+        points = run.curves.get("interference")
+        return None if points is None else np.mean(points[METRICS[self.of]], keepdims=True)
+
+
+Measure = Return | Trial | SamplesTo | Interference
 MEASURES: Mapping[str, Callable[..., Measure]] = {
     "return": Return,
     "gain": Gain,
     "worse": Worse,
+    "trial": Trial,
     "samples_to": SamplesTo,
+    "interference": Interference,
 }

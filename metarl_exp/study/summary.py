@@ -15,6 +15,8 @@ from metarl_exp.sweep import folder_status
 
 POINTS = 100  # of a learning curve that are kept
 CURVES = ("return/step_", "validation/step_")  # what is kept of the metrics
+INTERFERENCE = ("interference/cosine", "interference/conflicting", "outer/tasks_made_worse")  # and of these, means
+TENTHS = 10  # of a run, over each of which that mean is taken
 DIGITS = 5  # significant, of the numbers of a curve
 DECIMALS = 3  # of a return on a test task
 LIMIT = 20 * 1024  # bytes
@@ -31,7 +33,7 @@ class Summary(NamedTuple):
     state: str
     reason: str | None
     evaluation: dict[str, Any] | None  # of the best iterate: `iteration`, `returns` [N, K_test + 1], `validation` …
-    curves: dict[str, dict[str, list[float]]]  # `return` in training, `validation`: points by metric
+    curves: dict[str, dict[str, list[float]]]  # `return` in training, `validation`, `interference`: points by metric
     seconds: float  # of sampling and outer steps, on the machine that it shared with who knows what
 
     @property
@@ -100,7 +102,21 @@ def _curves(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float
                 name: [float(f"{point[name]:.{DIGITS}g}") for point in points]
                 for name in ("iteration", "env_steps", *names)
             }
-    return curves
+    return curves | _interference(records)
+
+
+def _interference(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Of single meta-batches it is all noise, so it is kept as means over tenths of the run."""
+    measured = [r for r in records if all(r.get(name) is not None for name in INTERFERENCE)]
+    if not measured:
+        return {}
+    tenths = np.array_split(np.arange(len(measured)), min(TENTHS, len(measured)))
+    return {
+        "interference": {
+            name: [float(f"{np.mean([measured[i][name] for i in tenth]):.{DIGITS}g}") for tenth in tenths]
+            for name in ("iteration", "env_steps", *INTERFERENCE)
+        }
+    }
 
 
 def _spread(n: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metarl_exp.study.measures import Gain, Return, SamplesTo, Worse
+from metarl_exp.study.measures import Gain, Interference, Return, SamplesTo, Trial, Worse
 from metarl_exp.study.summary import Summary
 
 CURVES = {"return": {"iteration": [0, 1, 2], "env_steps": [10.0, 20.0, 30.0], "return/step_1": [1.0, 4.0, 2.0]}}
@@ -17,6 +17,11 @@ def test_returns_gains_and_shares_task_by_task():
     assert Gain(2).scores(RUN) is Worse(2).scores(RUN) is None
 
 
+def test_a_trial_counts_what_came_before_a_gradient_step_too():
+    assert Trial(10).scores(RUN).tolist() == [20.0, 17.5, 0.0]  # batches of five episodes
+    assert Trial(10, of=5.0).scores(RUN).tolist() == [4.0, 3.5, 0.0]
+
+
 @pytest.mark.parametrize(("threshold", "steps"), [(0.5, [10.0]), (4.0, [20.0]), (4.1, None)])
 def test_samples_until_a_return_was_first_reached(threshold, steps):
     found = SamplesTo(threshold, "return", 1).scores(RUN)
@@ -26,6 +31,15 @@ def test_samples_until_a_return_was_first_reached(threshold, steps):
 def test_a_curve_that_was_not_recorded_is_never_reached():
     assert SamplesTo(0.0, "validation", 1).scores(RUN) is None
     assert SamplesTo(0.0, "return", 2).scores(RUN) is None
+
+
+def test_interference_is_a_mean_over_training_and_may_not_be_recorded():
+    curves = {"interference": {"interference/cosine": [0.25, 0.75], "outer/tasks_made_worse": [0.0, 0.5]}}
+    run = RUN._replace(curves=curves)
+    assert Interference("cosine").scores(run).tolist() == [0.5]
+    assert Interference("made_worse").scores(run).tolist() == [0.25]
+    assert (Interference("cosine").better, Interference("conflicting").better) == (1, -1)
+    assert Interference("cosine").scores(RUN) is None
 
 
 def test_values_out_of_range_are_refused():
@@ -39,3 +53,7 @@ def test_values_out_of_range_are_refused():
         Gain(1, unit=0)
     with pytest.raises(ValueError, match="unit='thousands'"):
         SamplesTo(0.0, "return", 1, unit="thousands")
+    with pytest.raises(ValueError, match="of=0"):
+        Trial(10, of=0.0)
+    with pytest.raises(ValueError, match="of='sine'"):
+        Interference("sine")

@@ -54,6 +54,20 @@ def test_a_summary_is_read_as_it_was_written_and_has_a_limit(laboratory, tmp_pat
         summary.read(path)
 
 
+def test_interference_is_kept_as_means_over_tenths_of_a_run(laboratory):
+    study = laboratory.declare()
+    folder = laboratory.run([[0.0, 1.0]], curve=[float(i) for i in range(20)])
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = dict.fromkeys(("interference/cosine", "interference/conflicting", "outer/tasks_made_worse"), 0.5)
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line | found | {"interference/cosine": line["iteration"]}) + "\n" for line in lines)
+    )
+    take_up(study, [laboratory.outputs])
+    points = stored(study)[0].curves["interference"]
+    assert points["interference/cosine"] == points["iteration"] == [2 * i + 0.5 for i in range(10)]
+    assert points["outer/tasks_made_worse"] == [0.5] * 10
+
+
 def test_what_is_missing_is_named_as_far_as_it_can_be_and_costed(laboratory):
     choose = {"key": "inner_optimizer.lr", "values": [0.1, 0.2], "seeds": [0]}
     study = laboratory.declare(rows=[{"name": "A", "choose": choose}, {"name": "B", "overrides": ["iterations=4"]}])
