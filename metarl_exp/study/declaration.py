@@ -19,7 +19,7 @@
         overrides: [that differ in this column]
         published: {further keys of its numbers, such as gradient_steps: 1}, or null
     figures: any of [gradient_steps, learning_curves, task_gains, performance_profiles, aggregate_intervals,
-              step_size_choice, memory_bars, interference] (study/drawing.py)
+              step_size_choice, memory_bars] (study/drawing.py)
     allow_mixed: true if runs of several environments or results versions may stand in one column; false
 
 A cell's runs are its overrides at every seed: the study's, then the row's, then the column's, then what the row chose.
@@ -48,7 +48,6 @@ FIGURES = (
     "aggregate_intervals",
     "step_size_choice",
     "memory_bars",
-    "interference",
 )
 
 

@@ -121,18 +121,6 @@ def memory_bars(table: Table) -> Drawing:
     return Drawing(partial(figures.memory_bars, quantities), quantities)
 
 
-def interference(table: Table) -> Drawing:
-    """Share of pairs of tasks whose meta-gradients conflict, while training."""
-    curves = {}
-    for name, runs in table.runs.items():
-        points = [p for run in runs if (p := run.curves.get("interference"))]
-        if points:
-            x, y = (np.array([p[key] for p in points]) for key in ("iteration", "interference/conflicting"))
-            curves[name] = figures.Curve(x, y)
-    panels = {"meta-iteration": curves} if curves else {}
-    return Drawing(partial(figures.learning_curves, panels, ylabel="share of pairs of tasks in conflict"), panels)
-
-
 KINDS = {
     f.__name__: f
     for f in (
@@ -143,7 +131,6 @@ KINDS = {
         aggregate_intervals,
         step_size_choice,
         memory_bars,
-        interference,
     )
 }
 
