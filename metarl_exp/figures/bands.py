@@ -22,7 +22,7 @@ class Curve(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Means and the ends of their intervals, each [points]."""
+    """Means and the ends of their intervals or ranges, each [points]."""
 
     mean: np.ndarray
     low: np.ndarray
@@ -36,6 +36,11 @@ def over_seeds(values: np.ndarray) -> Band:
         return t_interval(column)[:3] if np.isfinite(column).all() else (np.nan, np.nan, np.nan)
 
     return Band(*np.array([point(column) for column in values.T]).T)
+
+
+def span(values: np.ndarray) -> Band:
+    """Mean, lowest and highest of each column of [seeds, points]: what two seeds can say without an interval."""
+    return Band(values.mean(0), values.min(0), values.max(0))
 
 
 def on_common_grid(method: str, curve: Curve, average: int = 1) -> Curve:

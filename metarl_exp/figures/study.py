@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from metarl_exp import results
-from metarl_exp.figures.bands import Band, Curve, on_common_grid, over_seeds, seeds_of
+from metarl_exp.figures.bands import Band, Curve, on_common_grid, over_seeds, seeds_of, span
 from metarl_exp.figures.style import MARKS, SIZE, STYLE, look, save
 from metarl_exp.statistics import Interval
 
@@ -126,13 +126,14 @@ def gradient_steps(
 def step_size_choice(methods: Mapping[str, StepSizes], folder: Path, *, name: str = "step_size_choice") -> Path:
     """Return on validation tasks against the inner step size, with a ring around the one that each method takes.
 
+    Few seeds choose, so that the band is from the lowest to the highest.
     Raises ValueError for a step size that is not positive, and a choice that was not among those tried.
     """
     figure, (axes,), _ = _board({"": methods})
     axes.set_xscale("log")
     ring: Any = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": "none"}
     for number, (method, tried) in enumerate(methods.items()):
-        sizes, band = np.asarray(tried.sizes, float), over_seeds(seeds_of(method, tried.returns))
+        sizes, band = np.asarray(tried.sizes, float), span(seeds_of(method, tried.returns))
         if sizes.shape != band.mean.shape or not (sizes > 0).all():
             raise ValueError(f"{method}: step sizes {sizes.tolist()} for {len(band.mean)} returns: must be positive")
         if tried.chosen not in sizes:
@@ -145,7 +146,7 @@ def step_size_choice(methods: Mapping[str, StepSizes], folder: Path, *, name: st
         axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="inner step size", ylabel="return on validation tasks")
-    _note(axes, MEANS, [tried.returns for tried in methods.values()])
+    _note(axes, "mean, lowest and highest of", [tried.returns for tried in methods.values()])
     _legend(figure, [axes], [Line2D([], [], color="0.35", label="chosen", **ring)])
     return save(figure, folder, name)
 

@@ -116,6 +116,8 @@ def test_a_ring_is_around_the_step_size_that_was_chosen(tmp_path, saved):
     tried, ring = axes.lines
     np.testing.assert_array_equal(tried.get_xydata(), [[0.01, -31], [0.1, -7.5], [1, NAN]])
     assert ring.get_xydata().tolist() == [[0.1, -7.5]]
+    (band,) = axes.collections
+    assert band.get_paths()[0].get_extents().intervaly.tolist() == [-32, -7]
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1", "1"]
     assert names(saved[-1]) == ["second", "chosen"]
