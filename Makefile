@@ -46,7 +46,7 @@ tables: $(INSTALLED) ## render every table and figure again, from stored results
 	$(BIN)/metarl-classical experiments/duan2016/bandits.yaml
 	$(BIN)/metarl-classical experiments/duan2016/mdps.yaml
 	$(BIN)/metarl-laboratory experiments/estimators/settings.yaml --render
-	$(BIN)/python docs/render.py
+	$(MAKE) readme
 
 readme: $(INSTALLED) ## put the stored results into the pages that show them
 	$(BIN)/python docs/render.py

@@ -82,10 +82,10 @@ class Perceptron:
         """ȧ_1 … ȧ_{L−1}, without the constant, and ż_L of a tangent of the matrices; x has none."""
         moved: list[Tensor] = []
         for level, (matrix, matrix_dot) in enumerate(zip(self.matrices, tangent, strict=True)):
-            if level > 0:
-                self._slope_(moved[-1], level)
             z_dot = torch.bmm(matrix_dot, self.hidden[level])
-            moved.append(z_dot.baddbmm_(weights(matrix), moved[-1]) if moved else z_dot)
+            if moved:
+                z_dot.baddbmm_(weights(matrix), self._slope_(moved[-1], level))
+            moved.append(z_dot)
         return moved
 
     def pullback(self, delta: Tensor) -> tuple[list[Tensor], Cotangents]:

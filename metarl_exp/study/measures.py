@@ -11,14 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metarl_exp.study.summary import Summary
+from metarl_exp.study.summary import INTERFERENCE, Summary
 from metarl_exp.validation import require_choice, require_integer, require_number
-
-METRICS = {  # of an Interference
-    "cosine": "interference/cosine",
-    "conflicting": "interference/conflicting",
-    "made_worse": "outer/tasks_made_worse",
-}
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ class Interference:
     lacking = "not recorded"
 
     def __post_init__(self) -> None:
-        require_choice("of", self.of, METRICS)
+        require_choice("of", self.of, INTERFERENCE)
         require_number("unit", self.unit, above=0.0)
 
     @property
@@ -127,7 +121,7 @@ class Interference:
     def scores(self, run: Summary) -> np.ndarray | None:
         """The mean, [1]."""
         points = run.curves.get("interference")
-        return None if points is None else np.mean(points[METRICS[self.of]], keepdims=True)
+        return None if points is None else np.mean(points[INTERFERENCE[self.of]], keepdims=True)
 
 
 Measure = Return | Trial | SamplesTo | Interference

@@ -15,7 +15,11 @@ from metarl_exp.sweep import folder_status
 
 POINTS = 100  # of a learning curve that are kept
 CURVES = ("return/step_", "validation/step_")  # what is kept of the metrics
-INTERFERENCE = ("interference/cosine", "interference/conflicting", "outer/tasks_made_worse")  # and of these, means
+INTERFERENCE = {  # and of these, means, by the name that studies give them
+    "cosine": "interference/cosine",
+    "conflicting": "interference/conflicting",
+    "made_worse": "outer/tasks_made_worse",
+}
 TENTHS = 10  # of a run, over each of which that mean is taken
 DIGITS = 5  # significant, of the numbers of a curve
 DECIMALS = 3  # of a return on a test task
@@ -107,14 +111,15 @@ def _curves(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float
 
 def _interference(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
     """Of single meta-batches it is all noise, so it is kept as means over tenths of the run."""
-    measured = [r for r in records if all(r.get(name) is not None for name in INTERFERENCE)]
+    names = INTERFERENCE.values()
+    measured = [r for r in records if all(r.get(name) is not None for name in names)]
     if not measured:
         return {}
     tenths = np.array_split(np.arange(len(measured)), min(TENTHS, len(measured)))
     return {
         "interference": {
             name: [float(f"{np.mean([measured[i][name] for i in tenth]):.{DIGITS}g}") for tenth in tenths]
-            for name in ("iteration", "env_steps", *INTERFERENCE)
+            for name in ("iteration", "env_steps", *names)
         }
     }
 
