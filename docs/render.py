@@ -14,6 +14,9 @@ from metarl_exp import classical, results
 from metarl_exp.comparison import MISSING
 from metarl_exp.markdown import pipes
 from metarl_exp.study import cost, declaration, runs
+from metarl_exp.study.cells import Table, assemble
+from metarl_exp.study.measures import Return
+from metarl_exp.study.rendering import difference
 from metarl_exp.table import studies
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +29,8 @@ PAGES = [
     *sorted(ROOT.glob("experiments/**/README.md")),
 ]
 CORES = 2
-COMPARED = re.compile(r"(?:MAML|second order)(, K = \d)? minus first order(?:, K = \d)?")
+OBJECTIVES = ["MAML", "LVC", "loaded DiCE", "DiCE", "ProMP"]
+DEARER = {"seconds": "time of MAML, ×", "peak_mib": "memory of MAML, ×"}
 SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
 
@@ -67,15 +71,22 @@ def differences(source: str) -> str:
 
 
 def orders(sources: str) -> str:
-    """MAML in second order minus first order after 0 … 3 gradient steps, of several studies (with commas between)."""
-    lines = []
-    for source in sources.split(","):
-        name = (ROOT / source).read_text().splitlines()[0].split(", ", 1)[1]
-        for row in differences(source).split("\n\n")[1].splitlines():
-            label, *cells = row.strip("| ").split(" | ")
-            if found := COMPARED.fullmatch(label):
-                lines.append([name + (found[1] or ""), *cells[:4]])
-    return pipes(["MAML, second minus first order", "0 steps", "1 step", "2 steps", "3 steps"], lines)
+    """Second order minus first order after three gradient steps, of several studies (a.yaml,b.yaml,…)."""
+    tables = [assemble(study := declaration.load(ROOT / source), runs.stored(study)) for source in sources.split(",")]
+    return pipes(["", *OBJECTIVES, *DEARER.values()], map(_order, tables))
+
+
+def _order(table: Table) -> list[str]:
+    """Of a study: the difference of each objective, bold if its interval excludes zero, and what MAML's order costs."""
+    study = table.study
+    column = next(c for c in study.columns if isinstance(c.measure, Return) and c.measure.after == 3)
+    shown = dict.fromkeys(OBJECTIVES, MISSING)
+    for row in (row for row in study.rows if row.name in shown):
+        pairs = table.cells[row.name, column.name].pairs
+        certain = pairs and not pairs.difference.low <= 0 <= pairs.difference.high
+        shown[row.name] = f"**{difference(table, row, column)}**" if certain else difference(table, row, column)
+    dearer = (table.costs["MAML"][q] / table.costs["first order"][q] if table.costs else None for q in DEARER)
+    return [study.title.split(", ", 1)[1], *shown.values(), *(MISSING if x is None else f"{x:.1f}" for x in dearer)]
 
 
 def iteration(source: str) -> str:
@@ -115,7 +126,7 @@ def costs(source: str) -> str:
             spent = classical.cost(played, classical.kept(played, path))
             took[study] = MISSING, spent, spent.seconds  # one process
     lines = [
-        [f"`{path.relative_to(ROOT)}`", number, f"{spent.steps / 1e6:.1f}", f"{seconds / 3600:.1f}"]
+        [f"`{path.relative_to(ROOT)}`", number, f"{spent.steps / 1e6:.1f}", f"{seconds / 3600:.2f}"]
         for path, (number, spent, seconds) in sorted(took.items())
     ]
     return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
@@ -133,11 +144,11 @@ def rendered(page: Path) -> str:
 
 
 def main() -> int:
-    stale = [page for page in PAGES if rendered(page) != page.read_text()]
+    stale = {page: text for page in PAGES if (text := rendered(page)) != page.read_text()}
     if "--check" in sys.argv:
         return int(bool(stale))
-    for page in stale:
-        page.write_text(rendered(page))
+    for page, text in stale.items():
+        page.write_text(text)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,12 +43,18 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
                 allowed = ", ".join(sorted(groups[group]))
                 raise ValueError(f"{group}={value}: allowed are {allowed}{nearest(str(value), groups[group])}")
             chosen.append(f"{group}={'null' if value is None else value}")
-    keys = [key for key, _ in leaves(OmegaConf.to_container(compose(chosen, user_dir), resolve=False))]
-    known = {*keys, *(key.rsplit(".", depth)[0] for key in keys for depth in range(1, 4)), *groups}
+    known = _keys(tuple(chosen), user_dir) | set(groups)
     for override in parsed:
         key = override.key_or_group
         if key not in known and not override.is_add():
             raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {_beside(key, known)}")
+
+
+@cache  # the runs of a sweep or a study choose few options and many values
+def _keys(chosen: tuple[str, ...], user_dir: str | None) -> set[str]:
+    """The keys of a configuration with these options, and what they are parts of."""
+    keys = [key for key, _ in leaves(OmegaConf.to_container(compose(chosen, user_dir), resolve=False))]
+    return {*keys, *(key.rsplit(".", depth)[0] for key in keys for depth in range(1, 4))}
 
 
 def _require_plugins(hydras: Sequence[Override]) -> None:

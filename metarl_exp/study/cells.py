@@ -22,6 +22,9 @@ from metarl_exp.study.declaration import Column, Row, Study
 from metarl_exp.study.runs import Chosen, Runs, cell, chosen
 from metarl_exp.study.summary import Summary
 
+# What a meta-iteration costs, as benchmarks/study_cost.py measures it, and what tables and figures call it.
+COSTS = {"seconds": "seconds a meta-iteration", "peak_mib": "peak memory, MiB"}
+
 
 class Pairs(NamedTuple):
     """Scores of two rows, by the seeds that both have: [seeds, tasks] each."""
@@ -67,7 +70,7 @@ class Table(NamedTuple):
     cells: dict[tuple[str, str], Cell]
     chosen: dict[str, Chosen | None]  # of the rows that choose
     runs: dict[str, list[Summary]]  # of each row, the finished ones behind its first column
-    costs: dict[str, dict[str, float]]  # of a meta-iteration, by row and quantity, as the benchmark measured them
+    costs: dict[str, dict[str, float]]  # by row and quantity, of COSTS
 
 
 def assemble(study: Study, runs: Runs) -> Table:

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from metarl_exp import results
 from metarl_exp.figures import study as figures
 from metarl_exp.statistics import performance_profile
-from metarl_exp.study.cells import Table, over_seeds
+from metarl_exp.study.cells import COSTS, Table, over_seeds
 from metarl_exp.study.measures import Return
 from metarl_exp.study.summary import Summary
 
@@ -114,9 +114,8 @@ def step_size_choice(table: Table) -> Drawing:
 
 def memory_bars(table: Table) -> Drawing:
     """Seconds and peak memory of a meta-iteration."""
-    labels = {"seconds": "seconds a meta-iteration", "peak_mib": "peak memory, MiB"}
     quantities = {
-        label: {name: row[key] for name, row in table.costs.items()} for key, label in labels.items() if table.costs
+        label: {name: row[key] for name, row in table.costs.items()} for key, label in COSTS.items() if table.costs
     }
     return Drawing(partial(figures.memory_bars, quantities), quantities)
 

@@ -11,7 +11,7 @@ from typing import Any
 from metarl_exp.comparison import MISSING, unique
 from metarl_exp.markdown import pipes
 from metarl_exp.statistics import Interval, paired_test
-from metarl_exp.study.cells import Cell, Table
+from metarl_exp.study.cells import COSTS, Cell, Table
 from metarl_exp.study.declaration import Column, Row
 
 OVER = {
@@ -44,6 +44,12 @@ def shown(table: Table, row: Row, column: Column) -> str:
     return text if cell.state == "complete" else f"{text} ({len(cell.scores)} of {len(table.study.seeds)})"
 
 
+def difference(table: Table, row: Row, column: Column) -> str:
+    """What a cell is more than that of the row that it is compared with, paired by seed."""
+    pairs = _cell(table, row, column).pairs
+    return spread(pairs.difference, column.measure.unit, signed=True) if pairs else MISSING
+
+
 def markdown(table: Table) -> str:
     """Everything that is known of a study, in Markdown."""
     study = table.study
@@ -60,7 +66,7 @@ def markdown(table: Table) -> str:
     if compared:
         blocks += [
             "**Differences**, paired by seed, with half of their 95 % t-interval.",
-            _grid(table, compared, study.columns, _difference, lambda row: f"{row.name} minus {row.against}"),
+            _grid(table, compared, study.columns, difference, lambda row: f"{row.name} minus {row.against}"),
             "**Probability of improvement**: that one run is better than one of the other row, mean over test tasks, "
             "ties half. Its 95 % intervals, of whole runs resampled, are too narrow for few seeds.",
             _grid(table, compared, study.columns, _improvement, lambda row: f"{row.name} over {row.against}"),
@@ -98,11 +104,6 @@ def _published(table: Table, row: Row, column: Column) -> str:
     return number(cell.published.value) + gap
 
 
-def _difference(table: Table, row: Row, column: Column) -> str:
-    pairs = _cell(table, row, column).pairs
-    return spread(pairs.difference, column.measure.unit, signed=True) if pairs else MISSING
-
-
 def _improvement(table: Table, row: Row, column: Column) -> str:
     pairs = _cell(table, row, column).pairs
     return spread(pairs.improvement(column.measure.better), ends=True) if pairs else MISSING
@@ -136,8 +137,7 @@ def _choices(table: Table) -> str:
 
 
 def _costs(costs: dict[str, dict[str, float]]) -> str:
-    quantities = unique(name for row in costs.values() for name in row)
-    return pipes(["", *quantities], ([row, *(number(costs[row][q]) for q in quantities)] for row in costs))
+    return pipes(["", *COSTS.values()], ([name, *(f"{row[q]:.3g}" for q in COSTS)] for name, row in costs.items()))
 
 
 def _troubles(table: Table) -> list[str]:
