@@ -123,6 +123,19 @@ def test_a_ring_is_around_the_step_size_that_was_chosen(tmp_path, saved):
     assert names(saved[-1]) == ["second", "chosen"]
 
 
+def test_a_step_size_that_fails_leaves_room_to_the_others(tmp_path, saved):
+    sizes = np.geomspace(0.01, 1, 12)
+    returns = np.stack([np.linspace(-4, -2, 12)] * 2)
+    study.step_size_choice({"a": StepSizes(sizes, returns, 1.0)}, tmp_path)
+    returns[:, 0] = -70
+    study.step_size_choice({"a": StepSizes(sizes, returns, 1.0)}, tmp_path)
+    (whole,), (cut,) = (figure.axes for figure in saved)
+    assert whole.get_ylim()[0] < -4
+    assert whole.get_title(loc="right") == "mean, lowest and highest of 2 seeds"
+    assert -10 < cut.get_ylim()[0] < -4
+    assert cut.get_title(loc="right") == "mean, lowest and highest of 2 seeds; lower returns are cut off"
+
+
 def test_a_profile_and_its_interval_are_those_given(tmp_path, saved):
     x, share = np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.6, 0.0])
     profile = Profile(x, share, share - 0.1, share + 0.2)
