@@ -146,7 +146,7 @@ def step_size_choice(methods: Mapping[str, StepSizes], folder: Path, *, name: st
         axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="inner step size", ylabel="return on validation tasks")
-    cut = _cut_failures(axes, np.concatenate([np.nanmean(tried.returns, axis=0) for tried in methods.values()]))
+    cut = _cut_failures(axes, np.concatenate([np.ravel(tried.returns) for tried in methods.values()]))
     more = "; lower returns are cut off" if cut else ""
     _note(axes, "mean, lowest and highest of", [tried.returns for tried in methods.values()], more)
     _legend(figure, [axes], [Line2D([], [], color="0.35", label="chosen", **ring)])
@@ -292,10 +292,10 @@ def _show_lines(board: Sequence[Axes]) -> None:
     board[0].set_ylim(max(low, least - room), min(high, most + room))
 
 
-def _cut_failures(axes: Axes, means: np.ndarray) -> bool:
-    """Cut means that are so far below nine tenths of them that those would have no room; whether there are any."""
-    low, high = np.nanquantile(means, [0.1, 1.0])
-    cut = bool(np.nanmin(means) < low - 3 * (high - low))
+def _cut_failures(axes: Axes, returns: np.ndarray) -> bool:
+    """Cut returns so far below nine tenths of them that those would have no room; whether there are any."""
+    low, high = np.nanquantile(returns, [0.1, 1.0])
+    cut = bool(np.nanmin(returns) < low - 3 * (high - low))
     if cut:
         axes.set_ylim(low - (high - low) / 2, high + (high - low) / 10)
     return cut

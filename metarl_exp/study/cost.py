@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from metarl_exp import build
 from metarl_exp.study.declaration import Study
-from metarl_exp.study.runs import Runs, Wanted, finished, wanted
+from metarl_exp.study.runs import Runs, Wanted, candidates, finished, wanted
 
 
 class Cost(NamedTuple):
@@ -19,8 +19,12 @@ class Cost(NamedTuple):
 
 
 def missing(study: Study, runs: Runs) -> list[Wanted]:
-    """The runs that a study lacks, as far as they can be named: those that are not there, or not finished."""
-    return [w for w in wanted(study, runs) if not finished(runs, w)]
+    """The runs that a study lacks, as far as they can be named: those that are not there, or not finished.
+
+    Without those that only a row's choice is made by and that diverged: that says what it has to.
+    """
+    diverged = {w.key for row in study.rows for w in candidates(study, row) if w.key in runs and runs[w.key].diverged}
+    return [w for w in wanted(study, runs) if w.key not in diverged and not finished(runs, w)]
 
 
 def estimate(study: Study, runs: Runs, lacking: Sequence[Wanted]) -> Cost:

@@ -24,7 +24,8 @@
 
 A cell's runs are its overrides at every seed: the study's, then the row's, then the column's, then what the row chose.
 A row with `choose` takes, of these values of a key, the one with which the runs of some seeds are best on *validation*
-tasks. What may be null may be left out, and so may the overrides of rows and columns.
+tasks; one with which a run diverged is worse than all others. What may be null may be left out, and so may the
+overrides of rows and columns.
 """
 
 from __future__ import annotations

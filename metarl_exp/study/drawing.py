@@ -106,10 +106,14 @@ def aggregate_intervals(table: Table) -> Drawing:
 def step_size_choice(table: Table) -> Drawing:
     """Return on validation tasks against the inner step size, of the rows that chose one."""
     methods = {
-        name: figures.StepSizes(np.array(made.choice.values), made.returns.T, made.value)
+        name: figures.StepSizes(np.array(made.choice.values), _finite(made.returns.T), made.value)
         for name, made in table.chosen.items() if made
     }  # fmt: skip
     return Drawing(partial(figures.step_size_choice, methods), methods)
+
+
+def _finite(returns: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(returns), returns, np.nan)
 
 
 def memory_bars(table: Table) -> Drawing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -43,7 +44,7 @@ class Chosen(NamedTuple):
     """What a row chose of a key's values, by the returns of some seeds' runs on validation tasks."""
 
     choice: Choice
-    returns: np.ndarray  # on validation tasks, [values, seeds]
+    returns: np.ndarray  # on validation tasks, [values, seeds]; −∞ of a run that diverged
 
     @property
     def validation(self) -> dict[Any, float]:
@@ -91,13 +92,18 @@ def candidates(study: Study, row: Row) -> Iterator[Wanted]:
 
 
 def chosen(study: Study, row: Row, runs: Runs) -> Chosen | None:
-    """What a row chose; None as long as a run that it chooses by is not finished."""
+    """What a row chose; None as long as a run that it chooses by has neither finished nor diverged."""
     assert row.choose
-    found = [finished(runs, wanted) for wanted in candidates(study, row)]
-    if not all(found):
+    returns = [_on_validation_tasks(runs.get(wanted.key)) for wanted in candidates(study, row)]
+    if None in returns:
         return None
-    returns = np.array([run.evaluation["validation"] for run in found if run and run.evaluation])
-    return Chosen(row.choose, returns.reshape(len(row.choose.values), len(row.choose.seeds)))
+    return Chosen(row.choose, np.array(returns, float).reshape(len(row.choose.values), len(row.choose.seeds)))
+
+
+def _on_validation_tasks(run: Summary | None) -> float | None:
+    if run and run.diverged:
+        return -math.inf
+    return run.evaluation["validation"] if run and run.finished and run.evaluation else None
 
 
 def cell(study: Study, row: Row, column: Column, runs: Runs) -> list[Wanted] | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.sweep import folder_status
+from metarl_exp.types import NonFiniteError
 
 POINTS = 100  # of a learning curve that are kept
 CURVES = ("return/step_", "validation/step_")  # what is kept of the metrics
@@ -46,6 +47,11 @@ class Summary(NamedTuple):
         return self.state == "finished"
 
     @property
+    def diverged(self) -> bool:
+        """Whether the run ended because a number was not finite, as too large a step makes it."""
+        return self.state == "failed" and (self.reason or "").startswith(NonFiniteError.__name__)
+
+    @property
     def environment_key(self) -> str:
         """Eight hex digits of the environments' identity."""
         return hashlib.sha256(json.dumps(self.environment, sort_keys=True).encode()).hexdigest()[:8]
@@ -67,7 +73,7 @@ def of_run(folder: RunFolder) -> Summary | None:
         **{key: provenance[key] for key in ("fingerprint", "seed", "results_version", "environment")},
         origin={key: provenance[key] for key in ("code", "libraries", "machine", "threads", "device", "started")},
         state=status.state,
-        reason=status.reason,
+        reason=status.reason and status.reason.replace(f"{folder.path.resolve()}/", ""),
         evaluation=_evaluation(folder.read_json("evaluation.json")) if status.state == "finished" else None,
         curves=_curves(records),
         seconds=round(sum(r["perf/inner_s"] + r["perf/outer_s"] for r in records), 1),

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from metarl_exp import table
-from metarl_exp.study import declaration, drawing, runs
+from metarl_exp.study import cost, declaration, drawing, runs
 
 PUBLISHED = """\
 results:
@@ -221,6 +221,34 @@ def test_a_row_takes_the_value_that_is_best_on_validation_tasks_whatever_the_tes
     assert "| A: `inner_optimizer.lr` | 2 | 1.50 | **4.00** | 0.00 |" in text
     assert cells(laboratory)["A", "1 steps"]["value"] == "30.0"
     assert laboratory.file.with_suffix(".png").is_file()
+
+
+def test_a_value_with_which_a_run_diverged_is_not_taken_and_not_run_again(laboratory):
+    study = choosing(laboratory, {0.1: [1.0, 2.0], 0.3: [5.0, 3.0]})
+    study = laboratory.declare(
+        rows=[{"name": "A", "choose": {"key": "inner_optimizer.lr", "values": [0.1, 0.3, 9.0], "seeds": [0, 1]}}],
+        figures=["step_size_choice"],
+    )
+    large = ["inner_optimizer.lr=9.0"]
+    laboratory.run([[0.0, 1.0]], overrides=large, seed=0, validation=99.0)
+    broken = laboratory.run([[0.0, 1.0]], overrides=large, seed=1, state="failed", reason="EnvironmentFailure: x")
+    table.take_up(study, [laboratory.outputs])
+    table.make(study)
+    assert "the row has not chosen yet" in laboratory.file.with_suffix(".md").read_text()
+
+    reason = f"NonFiniteError: a gradient is not finite (the batch is in {broken.resolve()}/failed_batch.pt)"
+    (broken / "status.json").write_text(json.dumps({"state": "failed", "reason": reason}))
+    for path in (laboratory.file.parent / "runs").glob("*.json"):
+        path.unlink()
+    table.take_up(study, [laboratory.outputs])
+    table.make(study)
+    text = laboratory.file.with_suffix(".md").read_text()
+    assert "| A: `inner_optimizer.lr` | 2 | 1.50 | **4.00** | diverged |" in text
+    assert laboratory.file.with_suffix(".png").is_file()
+    kept = runs.stored(study)
+    assert {w.seed for w in cost.missing(study, kept)} == {2}
+    (diverged,) = (run for run in kept.values() if run.diverged)
+    assert diverged.reason == "NonFiniteError: a gradient is not finite (the batch is in failed_batch.pt)"
 
 
 def test_a_choice_at_the_edge_is_said_to_be_one_and_without_all_its_runs_there_is_none(laboratory):
