@@ -128,10 +128,8 @@ def _choices(table: Table) -> str:
         made = table.chosen[row.name]
         cells = [MISSING] * len(values)
         if made:
-            found = made.validation
-            cells = [
-                (number(found[v]) if found[v] > -math.inf else "diverged") if v in found else MISSING for v in values
-            ]
+            found = {v: number(x) if math.isfinite(x) else "diverged" for v, x in made.validation.items()}
+            cells = [found.get(v, MISSING) for v in values]
             cells = [f"**{text}**" if v == made.value else text for v, text in zip(values, cells, strict=True)]
         edge = " (at the edge of what was tried)" if made and made.at_the_edge else ""
         assert row.choose

@@ -109,8 +109,7 @@ def _curves(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float
         if names:
             points = [measured[i] for i in _spread(len(measured))]
             curves[prefix.partition("/")[0]] = {
-                name: [float(f"{point[name]:.{DIGITS}g}") for point in points]
-                for name in ("iteration", "env_steps", *names)
+                name: [_rounded(point[name]) for point in points] for name in ("iteration", "env_steps", *names)
             }
     return curves | _interference(records)
 
@@ -124,10 +123,14 @@ def _interference(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list
     tenths = np.array_split(np.arange(len(measured)), min(TENTHS, len(measured)))
     return {
         "interference": {
-            name: [float(f"{np.mean([measured[i][name] for i in tenth]):.{DIGITS}g}") for tenth in tenths]
+            name: [_rounded(np.mean([measured[i][name] for i in tenth])) for tenth in tenths]
             for name in ("iteration", "env_steps", *names)
         }
     }
+
+
+def _rounded(x: float | np.floating) -> float:
+    return float(f"{x:.{DIGITS}g}")
 
 
 def _spread(n: int) -> list[int]:
