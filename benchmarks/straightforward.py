@@ -25,9 +25,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from metarl_exp.adaptation import constant
 from metarl_exp.advantage import GAE
-from metarl_exp.maths.distributions import DiagonalGaussian
+from metarl_exp.maths.distributions import DiagonalGaussian, constant
 from metarl_exp.maths.reductions import masked_mean
 from metarl_exp.maths.surrogate import ratio_loss
 from metarl_exp.objective import MAML, Evaluated

@@ -9,6 +9,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from textwrap import fill
 
 from metarl_exp import classical, results
 from metarl_exp.comparison import MISSING
@@ -22,6 +23,7 @@ from metarl_exp.table import studies
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "docs" / "architecture.md",
     ROOT / "benchmarks" / "README.md",
     ROOT / "docs" / "distributed.md",
     ROOT / "docs" / "objectives.md",
@@ -132,8 +134,19 @@ def costs(source: str) -> str:
     return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
 
 
+def imports(source: str) -> str:
+    """The order in which modules import each other, and who may import a library, as a test enforces them."""
+    rules = runpy.run_path(str(ROOT / source))
+    order = fill(" · ".join(rules["ORDER"]), 116, initial_indent="    ", subsequent_indent="    ")
+    users = {
+        library: ", ".join(f"`{unit}`" for unit in sorted(allowed)) for library, allowed in rules["ALLOWED"].items()
+    }
+    return f"{order}\n\n" + pipes(["library", "imported by"], [[f"`{name}`", who] for name, who in users.items()])
+
+
 KINDS = {
-    f.__name__: f for f in (render, include, speed, benchmark, study, means, differences, orders, iteration, costs)
+    f.__name__: f
+    for f in (render, include, speed, benchmark, study, means, differences, orders, iteration, costs, imports)
 }
 BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -10,23 +10,24 @@ identity, and no graph of L_k is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from metarl_exp.derivatives import derivatives_of
+from metarl_exp.derivatives.autograd import JacobianProduct, jacobian_product
+from metarl_exp.derivatives.base import InnerLoss, Product
 from metarl_exp.fast_weights import FastWeights, acting_names
-from metarl_exp.inner_gradient import InnerLoss, WrittenOut, generic, local_derivatives, once, written_out
 from metarl_exp.inner_optimizer import InnerOptimizer, InnerRule
-from metarl_exp.maths.distributions import Distribution
+from metarl_exp.maths.distributions import Distribution, constant
 from metarl_exp.maths.parameters import Parameters, stack, zip_names
 from metarl_exp.maths.surrogate import value_loss
-from metarl_exp.policy.products import Product
 from metarl_exp.types import Critic, Experience, Policy, require_finite
 from metarl_exp.validation import require_choice, require_integer, require_number
 
 ORDERS = ("first", "second")
-JacobianProduct = Callable[[Sequence[Tensor | None]], Sequence[Tensor]]  # from tangents of inputs to those of outputs
 
 
 class Adaptation:
@@ -61,6 +62,7 @@ class Adaptation:
                     "take null, or one of policy=gaussian_mlp_critic, categorical_mlp_critic and the like"
                 )
             self.fast += [name for name in parameters if name in policy.critic_names]
+        self.derivatives = derivatives_of(policy, inner_loss, value_loss=value_weight is not None)
         self.step_sizes = inner_optimizer.step_sizes({n: parameters[n] for n in self.fast}, inner_steps)
 
     def meta_parameters(self) -> Parameters:
@@ -120,40 +122,26 @@ class AdaptationPath:
         Where the path is taken again from another θ, φ_k is not what sampled the experience: `acted` is. Raises
         NonFiniteError if a task's inner loss or gradient is not finite.
         """
+        derivatives = self.adaptation.derivatives
         with torch.enable_grad():
-            distribution = once(self.adaptation.policy, self.parameters, experience.observations)
+            distribution = derivatives.distribution(self.parameters, experience.observations)
             acted = constant(distribution) if acted is None else acted
-            losses = self._losses(distribution, acted, experience)
+            loss = partial(self.adaptation.losses, self.parameters, acted=acted, experience=experience)
+            losses = loss(distribution)
             require_finite("inner loss (index: task)", losses, experience)
-            gradients, hessian = self._gradients(losses, distribution, acted, experience)
+            if self.second_order:
+                gradients, hessian = derivatives.gradient(loss, self.parameters, distribution, experience)
+            else:
+                gradients, hessian = self._gradients_of_fast_weights(losses), None
         for name, gradient in gradients.items():
             require_finite(f"inner gradient of {name} (indices: task, …)", gradient, experience)
         self.steps.append(InnerStep(self.parameters, gradients, hessian, acted, scale))
         self.parameters = self._updated(self.rule, self.parameters, gradients, scale)
 
-    def _losses(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
-        return self.adaptation.losses(self.parameters, distribution, acted, experience)
-
-    def _gradients(
-        self, losses: Tensor, distribution: Distribution, acted: Distribution, experience: Experience
-    ) -> tuple[Parameters, Product | None]:
-        """g_k, and in second order H_k. Summed over tasks: parameters are stacked, so each task's gradient is its own.
-
-        In first order nothing asks for the gradients of what does not adapt; in second, H_k φ̇_k does.
-        """
-        policy, parameters = self.adaptation.policy, self.parameters
-        if not self.second_order:
-            fast = {n: parameters[n] for n in self.fast}
-            found = torch.autograd.grad(losses.sum(), list(fast.values()), materialize_grads=True)
-            return zip_names(fast, found), None
-        if not isinstance(policy, WrittenOut):  # its graph has all derivatives
-            return generic(losses.sum(), parameters)
-        if self.adaptation.value_weight is None:
-            local = local_derivatives(self.adaptation.inner_loss, distribution, acted, experience)
-            if local is not None:
-                return written_out(policy, parameters, distribution, losses.sum(), local, experience)
-        again = self._losses(policy(parameters, experience.observations), acted, experience)
-        return generic(again.sum(), parameters)
+    def _gradients_of_fast_weights(self, losses: Tensor) -> Parameters:
+        """g_k of first order, which asks for no other. Parameters are stacked: each task's gradient is its own."""
+        fast = {name: self.parameters[name] for name in self.fast}
+        return zip_names(fast, torch.autograd.grad(losses.sum(), [*fast.values()], materialize_grads=True))
 
     def _updated(self, rule: InnerRule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
         fast = rule.step({n: parameters[n] for n in self.fast}, {n: gradients[n] for n in self.fast}, scale)
@@ -214,22 +202,6 @@ class AdaptationPath:
         return updates
 
 
-def jacobian_product(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> JacobianProduct:
-    """Tangents of the inputs (None: 0) ↦ those of the outputs.
-
-    The vector-Jacobian product is linear in its cotangent, and its derivative with respect to that is J.
-    """
-    cotangents = [torch.zeros_like(x).requires_grad_() for x in outputs]
-    transposed = torch.autograd.grad(outputs, inputs, cotangents, create_graph=True, materialize_grads=True)
-
-    def product(tangents: Sequence[Tensor | None]) -> Sequence[Tensor]:
-        used = [(x, t) for x, t in zip(transposed, tangents, strict=True) if t is not None and x.requires_grad]
-        linear, along = zip(*used, strict=True)
-        return torch.autograd.grad(linear, cotangents, along, retain_graph=True, materialize_grads=True)
-
-    return product
-
-
 def value_loss_of(policy: Policy, parameters: Parameters, experience: Experience) -> Tensor:
     """Mean over valid steps of ½ (V_φ − target)² of a policy's critic, [N].
 
@@ -238,11 +210,6 @@ def value_loss_of(policy: Policy, parameters: Parameters, experience: Experience
     if not isinstance(policy, Critic) or experience.targets is None:
         raise ValueError("a value loss needs a policy with a critic, and its targets: take advantage=critic")
     return value_loss(policy.values(parameters, experience.observations), experience.targets, experience.mask)
-
-
-def constant(distribution: Distribution) -> Distribution:
-    """The same distribution without history."""
-    return distribution._make(x.detach() for x in distribution)
 
 
 def scale_at(schedule: Sequence[float], step: int) -> float:

@@ -17,7 +17,8 @@ class GeneralisedAdvantages(ABC):
 
     `bootstrap_time_limit` says what a time limit means: true, that it only interrupts the task, so the value of the
     last observation is added; false, that the horizon is part of the task (as in the published experiments, whose
-    baseline sees the time). `standardise` gives each task's advantages mean 0 and deviation 1.
+    baseline sees the time). `standardise` gives each task's advantages mean 0 and deviation 1. Raises ValueError for a
+    discount of 1 where nothing but a time limit ends an episode: its value would be a sum without an end.
     """
 
     def __init__(self, discount: float, gae_lambda: float, standardise: bool, bootstrap_time_limit: bool) -> None:
@@ -25,6 +26,11 @@ class GeneralisedAdvantages(ABC):
         require_number("advantage.gae_lambda", gae_lambda, low=0, high=1)
         require_flag("advantage.standardise", standardise)
         require_flag("advantage.bootstrap_time_limit", bootstrap_time_limit)
+        if bootstrap_time_limit and discount == 1:
+            raise ValueError(
+                f"advantage.discount={discount} with advantage.bootstrap_time_limit=true: rewards that go on "
+                "beyond the limit have a finite sum only if they are discounted; take a discount < 1"
+            )
         self.discount, self.gae_lambda = discount, gae_lambda
         self.standardise, self.bootstrap_time_limit = standardise, bootstrap_time_limit
 
@@ -50,7 +56,7 @@ class GeneralisedAdvantages(ABC):
         if self.standardise:
             advantages = standardise(advantages, mask)
         dtype = t.rewards.dtype
-        from_start = rewards * self.discount ** torch.arange(mask.shape[-1], device=mask.device)
+        from_start = rewards * self.discount ** _times(mask)
         return Experience(
             t.observations,
             t.actions,
@@ -63,7 +69,10 @@ class GeneralisedAdvantages(ABC):
 
 
 class GAE(GeneralisedAdvantages):
-    """Over a linear feature baseline that is fit, per task, on the batch itself."""
+    """Over a linear feature baseline that is fit, per task, on the batch itself.
+
+    Where a time limit only interrupts the task, returns beyond it are the baseline's own, and it does not see the time.
+    """
 
     def __init__(
         self, discount: float, gae_lambda: float, ridge: float, standardise: bool, bootstrap_time_limit: bool
@@ -75,9 +84,17 @@ class GAE(GeneralisedAdvantages):
     def values(self, trajectories: Trajectories, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """The fitted baseline's; the parameters have no part in it."""
         t, mask = trajectories, trajectories.mask
-        inputs = baseline.features(t.observations, torch.arange(mask.shape[-1], device=mask.device))
-        weights = baseline.fit_ridge(inputs, discounted_sums(t.rewards.double(), self.discount), mask, self.ridge)
-        final_inputs = baseline.features(t.final_observations.unsqueeze(2), mask.sum(-1, keepdim=True))
+        final, time, length = t.final_observations.unsqueeze(2), _times(mask), mask.sum(-1, keepdim=True)
+        if self.bootstrap_time_limit:
+            inputs, final_inputs = baseline.features(t.observations), baseline.features(final)
+            cut_off = mask & ~t.terminal.any(-1, keepdim=True)
+            beyond = (self.discount ** (length - time).double()).masked_fill(~cut_off, 0.0)  # γ^(T − t)
+            bootstrapped = beyond.unsqueeze(-1) * final_inputs
+        else:
+            inputs, final_inputs = baseline.features(t.observations, time), baseline.features(final, length)
+            bootstrapped = None
+        returns = discounted_sums(t.rewards.double(), self.discount)
+        weights = baseline.fit_ridge(inputs, returns, mask, self.ridge, bootstrapped)
         return baseline.predict(inputs, weights), baseline.predict(final_inputs, weights).squeeze(-1)
 
 
@@ -109,3 +126,8 @@ class CriticGAE(GeneralisedAdvantages):
     def targets(self, advantages: Tensor, values: Tensor) -> Tensor:
         """λ-returns, [N, M, T]."""
         return advantages + values
+
+
+def _times(mask: Tensor) -> Tensor:
+    """Steps since the start of an episode, [T]."""
+    return torch.arange(mask.shape[-1], device=mask.device)

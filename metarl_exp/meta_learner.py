@@ -22,6 +22,7 @@ from metarl_exp.adaptation import Adaptation
 from metarl_exp.adapted_policy import AdaptedPolicy, adapt_to
 from metarl_exp.advantage import GAE, GeneralisedAdvantages
 from metarl_exp.combiner import Combiner, Mean
+from metarl_exp.derivatives.agreement import require_one_network
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.maths.parameters import Parameters, unflatten
@@ -100,6 +101,7 @@ class MetaLearner:
             "meta_batch_size", meta_batch_size, outer_optimizer.minibatches if isinstance(outer_optimizer, PPO) else 1
         )
         require_integer("trajectories", trajectories, low=1)
+        require_one_network(policy)
         objective.refuse(adaptation, outer_optimizer)
         if isinstance(policy, Critic) and isinstance(advantage, GAE):
             raise ValueError(

@@ -100,7 +100,7 @@ class Experience(NamedTuple):
     advantages: Tensor  # [N, M, T]
     mask: Tensor  # [N, M, T] bool
     parameters: Parameters  # the φ_k [N, ...] that acted
-    rewards: Tensor  # [N, M, T] γ^t r_t, discounted from the start of the episode
+    discounted_rewards: Tensor  # [N, M, T] γ^t r_t, t counted from the start of the episode
     targets: Tensor | None = None  # [N, M, T] what a critic's values should have been, if there is a critic
 
     def of(self, tasks: Tensor) -> Experience:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from metarl_exp.adaptation import Adaptation, require_schedule, scale_at
+from metarl_exp.derivatives.autograd import Autograd
 from metarl_exp.maths.parameters import flatten, stack, unflatten
 from metarl_exp.types import NonFiniteError
 
@@ -235,9 +236,8 @@ def size(tensors):
 
 @pytest.fixture
 def by_autograd(monkeypatch):
-    """Second order by the graph of the inner gradient, as for policies without products."""
-    for module in ("adaptation", "inner_gradient"):
-        monkeypatch.setattr(f"metarl_exp.{module}.WrittenOut", type("Nothing", (), {}))
+    """Second order by the graph of the inner gradient, as for policies without analytic derivatives."""
+    monkeypatch.setattr("metarl_exp.adaptation.derivatives_of", lambda policy, *_, **__: Autograd(policy))
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
@@ -252,8 +252,8 @@ def test_first_order_keeps_no_graph_of_the_loss(by_autograd, problem, optimizer,
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
-def test_nor_does_second_order_where_products_are_written_out(problem, optimizer, inner_steps):
-    """They keep activations of their own."""
+def test_analytic_second_order_keeps_no_graph_of_the_loss(problem, optimizer, inner_steps):
+    """It keeps activations of its own."""
     small, large = (problem(optimizer, inner_steps, repeat=repeat) for repeat in (1, 16))
     assert size(retained(large, "second")) == size(retained(small, "second"))
 

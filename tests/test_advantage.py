@@ -41,9 +41,9 @@ def by_hand(trajectories, bootstrap, discount=0.9, lambda_=0.8, ridge=1e-5):
 
         def features(observation, t):
             o, t = np.clip(observation.numpy(), -10, 10), t / 100
-            return np.concatenate([o, o**2, [t, t**2, t**3, 1.0]])
+            return np.concatenate([o, o**2, [] if bootstrap else [t, t**2, t**3], [1.0]])
 
-        rows, targets, episodes = [], [], []
+        rows, targets, beyond, episodes = [], [], [], []
         for j in range(3):
             length = int(LENGTHS[i, j])
             rewards = trajectories.rewards[i, j, :length].numpy()
@@ -51,9 +51,12 @@ def by_hand(trajectories, bootstrap, discount=0.9, lambda_=0.8, ridge=1e-5):
             final = features(trajectories.final_observations[i, j], length)
             rows += inputs
             targets += [sum(discount ** (u - t) * rewards[u] for u in range(t, length)) for t in range(length)]
-            episodes.append((rewards, np.array(inputs), final, trajectories.terminal[i, j].any()))
-        x, y = np.array(rows), np.array(targets)
-        weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
+            ended = trajectories.terminal[i, j].any()
+            goes_on = bootstrap and not ended
+            beyond += [goes_on * discount ** (length - t) * final for t in range(length)]
+            episodes.append((rewards, np.array(inputs), final, ended))
+        x, y, following = np.array(rows), np.array(targets), np.array(beyond)
+        weights = np.linalg.solve(x.T @ (x - following) + ridge * np.eye(x.shape[1]), x.T @ y)
         for j, (rewards, inputs, final, ended) in enumerate(episodes):
             values = np.append(inputs @ weights, final @ weights if bootstrap and not ended else 0.0)
             errors = rewards + discount * values[1:] - values[:-1]
@@ -69,10 +72,83 @@ def test_advantages_are_those_by_hand(bootstrap):
     torch.testing.assert_close(found, by_hand(make_trajectories(), bootstrap), rtol=0, atol=1e-9)
 
 
-def test_the_baseline_s_fit_is_what_bootstrapping_changes():
-    one, other = (gae(bootstrap_time_limit=b)(make_trajectories(), {}).advantages for b in (False, True))
-    assert torch.allclose(one[0, 1], other[0, 1])  # ended in the MDP
-    assert (one[1] - other[1]).abs().max() > 1e-3
+def cycle(horizon, episodes=4):
+    """Episodes of the cycle of states 0 → 1 → 2 → 0 …, one-hot, paid 1, −2 and 5; each starts elsewhere."""
+    states = (torch.arange(horizon + 1) + torch.arange(episodes).unsqueeze(-1)) % 3
+    seen = torch.nn.functional.one_hot(states, 3).double().unsqueeze(0)
+    rewards = torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64)[states[None, :, :-1]]
+    nothing, all_steps = torch.zeros_like(rewards), torch.ones_like(rewards, dtype=torch.bool)
+    return Trajectories(seen[:, :, :-1], nothing.long(), rewards, ~all_steps, all_steps, seen[:, :, -1]), states
+
+
+@pytest.mark.parametrize("horizon", [1, 4, 50])
+def test_a_task_that_a_time_limit_only_interrupts_is_worth_what_it_pays_for_ever(horizon):
+    """V = (I − γ P)⁻¹ r of the cycle, whatever the limit is, at every step and at the limit."""
+    trajectories, states = cycle(horizon)
+    moves = torch.eye(3, dtype=torch.float64).roll(1, 1)
+    exact = torch.linalg.solve(torch.eye(3) - 0.9 * moves, torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64))
+    found, final = gae(bootstrap_time_limit=True, ridge=1e-9).values(trajectories, {})
+    torch.testing.assert_close(found[0], exact[states[:, :-1]], rtol=0, atol=1e-5)
+    torch.testing.assert_close(final[0], exact[states[:, -1]], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        gae(bootstrap_time_limit=True, ridge=1e-9)(trajectories, {}).advantages,
+        torch.zeros_like(found),
+        rtol=0,
+        atol=1e-4,
+    )
+
+
+def test_a_reward_of_1_for_ever_is_worth_10_at_the_limit():
+    """1 / (1 − γ)."""
+    t, _ = cycle(50, episodes=20)
+    t = t._replace(observations=t.observations[..., :1] * 0, final_observations=t.final_observations[..., :1] * 0)
+    values, final = gae(bootstrap_time_limit=True).values(t._replace(rewards=torch.ones_like(t.rewards)), {})
+    assert final[0, 0].item() == pytest.approx(10, abs=1e-4)
+    assert values[0, 0, -1].item() == pytest.approx(10, abs=1e-4)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_ending_early_is_judged_by_whether_the_limit_is_an_end(bootstrap):
+    """A step costs 1; half of the episodes end at step 10 for 2 more, the others go on: to step 12, or for ever.
+
+    Ending costs 7.29 from the start; going on 7.18 if the limit is the end, and 10 if it is not.
+    """
+    mask = torch.ones(1, 20, 12, dtype=torch.bool)
+    mask[:, ::2, 10:] = False
+    terminal, rewards = torch.zeros_like(mask), -torch.ones(1, 20, 12)
+    terminal[:, ::2, 9] = True
+    rewards[:, ::2, 9] -= 2.0
+    observations, actions = torch.zeros(1, 20, 12, 1), torch.zeros(1, 20, 12, dtype=torch.long)
+    t = Trajectories(observations, actions, rewards * mask, terminal, mask, torch.zeros(1, 20, 1))
+    ends, goes_on = gae(gae_lambda=1.0, bootstrap_time_limit=bootstrap)(t, {}).advantages[0, :2, 0]
+    assert (ends > goes_on) == bootstrap
+
+
+def test_without_a_discount_a_limit_that_only_interrupts_is_refused():
+    with pytest.raises(ValueError, match=r"^advantage.discount=1.0 with advantage.bootstrap_time_limit=true"):
+        gae(discount=1.0, bootstrap_time_limit=True)
+
+
+def test_discounted_rewards_are_discounted_from_the_start_of_the_episode():
+    """γ^t r_t of three steps by hand: the first reward counts whole."""
+    mask = torch.tensor([[[True, True, True], [True, False, False]]])
+    rewards = torch.tensor([[[2.0, -4.0, 8.0], [3.0, 0.0, 0.0]]])
+    observations, nothing = torch.zeros(1, 2, 3, 1), torch.zeros(1, 2, 3, dtype=torch.long)
+    t = Trajectories(observations, nothing, rewards, ~mask & mask, mask, torch.zeros(1, 2, 1))
+    found = gae(discount=0.5)(t, {}).discounted_rewards
+    assert found.tolist() == [[[2.0, -2.0, 2.0], [3.0, 0.0, 0.0]]]
+
+
+def test_bootstrapping_changes_no_advantage_of_an_episode_that_ends_in_the_mdp_but_by_its_values():
+    """With λ = 1 an advantage is the return minus V, and the return of an episode that ended has no value in it."""
+    t = make_trajectories()
+    returns = []
+    for bootstrap in (False, True):
+        estimator = gae(bootstrap_time_limit=bootstrap, gae_lambda=1.0)
+        returns.append(estimator(t, {}).advantages + estimator.values(t, {})[0])
+    mask = t.mask[0, 1]
+    torch.testing.assert_close(returns[0][0, 1][mask], returns[1][0, 1][mask])
+    assert (returns[0] - returns[1])[1].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])

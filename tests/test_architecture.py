@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the leaves to the entry points: a module imports only what stands before it.
 ORDER = [
     "maths", "validation", "markdown", "ranks", "streams", "statistics", "types", "metrics", "fast_weights",
-    "advantage", "inner_optimizer", "policy", "inner_gradient", "adaptation", "combiner", "objective",
+    "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective",
     "outer_optimizer", "tasks",
     "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
     "allocator", "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker",

@@ -222,7 +222,7 @@ def test_the_credit_of_e_maml_is_the_score_times_what_adaptation_was_worth(probl
     """By the oracle: scores of both batches, returns by hand, the mean of the other tasks as baseline."""
     p = problem(inner_steps=2, objective=EMAML("log_likelihood", "sum"))
     post = p.batch.experiences[-1]
-    returns = post.rewards.sum(-1).mean(1)
+    returns = post.discounted_rewards.sum(-1).mean(1)
     steps = post.mask.sum((1, 2)) / post.mask.shape[1]
 
     def credit(theta):

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_exp.adaptation import ORDERS, Adaptation, constant
+from metarl_exp.adaptation import ORDERS, Adaptation
 from metarl_exp.combiner import Mean
 from metarl_exp.fast_weights import All
 from metarl_exp.inner_optimizer import InnerOptimizer
 from metarl_exp.laboratory.exact import CREDITS, Batches, advantages, all_batches
 from metarl_exp.laboratory.mdp import TinyMDP
 from metarl_exp.laboratory.policy import TabularSoftmax
+from metarl_exp.maths.distributions import constant
 from metarl_exp.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, MetaBatch, MetaFunction, ProMP, Reptile
 from metarl_exp.types import Experience
 from metarl_exp.validation import require_choice
@@ -77,7 +78,7 @@ def experience(mdp: TinyMDP, phi: Tensor, members: Tensor, credit: str) -> Exper
         advantages(mdp, phi, members, credit),
         torch.ones(*members.shape, mdp.horizon, dtype=torch.bool),
         {"logits": phi},
-        trajectories.rewards[members],
+        trajectories.discounted_rewards[members],
     )
 
 
@@ -134,7 +135,7 @@ def meta_gradients(
     phi = path.parameters["logits"].detach()
     after = expected_experience(mdp, phi) if outer is None else experience(mdp, phi, outer(phi), "to_go")
     if exhaustive and replicates > 1:
-        after = after._replace(rewards=after.rewards * (replicates - 1) / replicates)
+        after = after._replace(discounted_rewards=after.discounted_rewards * (replicates - 1) / replicates)
     nothing = torch.zeros(replicates, 1)
     batch = MetaBatch(nothing, (*experiences, after), nothing, path)
     function = MetaFunction(estimator.loss, batch, {"logits": theta}, adaptation, Mean())

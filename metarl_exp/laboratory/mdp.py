@@ -25,13 +25,13 @@ class Trajectories(NamedTuple):
 
     states: Tensor  # [L, T] int64
     actions: Tensor  # [L, T] int64
-    rewards: Tensor  # [L, T] γ^t r(s_t, a_t), discounted from the start
+    discounted_rewards: Tensor  # [L, T] γ^t r(s_t, a_t), t counted from the start
     log_chance: Tensor  # [L] log of the MDP's part of the probability: first state and transitions
 
     @property
     def to_go(self) -> Tensor:
         """G_t = Σ_{t' ≥ t} γ^t' r_t', [L, T]."""
-        return self.rewards.flip(-1).cumsum(-1).flip(-1)
+        return self.discounted_rewards.flip(-1).cumsum(-1).flip(-1)
 
 
 class TinyMDP:

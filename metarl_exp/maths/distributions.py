@@ -142,6 +142,11 @@ class Distribution(Protocol):
     def score_product(self, action: Tensor, weights: Tensor) -> Callable[[Any], Any]: ...
 
 
+def constant(distribution: Distribution) -> Distribution:
+    """The distribution without history."""
+    return distribution._make(x.detach() for x in distribution)
+
+
 def bounded_log_std(raw: Tensor, low: float, high: float, margin: float = 1.0) -> Tensor:
     """Map any real to (low, high): the identity on [low + margin, high − margin], a softsign beyond it.
 

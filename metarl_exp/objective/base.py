@@ -8,12 +8,11 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from metarl_exp.adaptation import Adaptation, AdaptationPath, constant, value_loss_of
-from metarl_exp.inner_gradient import once
-from metarl_exp.maths.distributions import Distribution
+from metarl_exp.adaptation import Adaptation, AdaptationPath, value_loss_of
+from metarl_exp.maths.distributions import Distribution, constant
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.reductions import masked_mean
-from metarl_exp.types import Experience, Policy
+from metarl_exp.types import Experience
 
 
 class MetaBatch(NamedTuple):
@@ -38,16 +37,16 @@ class Visit:
     """φ_k on the batch of its step: the policy there is computed if an objective asks for it."""
 
     def __init__(
-        self, policy: Policy, parameters: Parameters, experience: Experience, acted: Distribution | None
+        self, adaptation: Adaptation, parameters: Parameters, experience: Experience, acted: Distribution | None
     ) -> None:
-        self._policy, self._acted = policy, acted
+        self._adaptation, self._acted = adaptation, acted
         self.parameters = parameters  # φ_k [N, ...]
         self.experience = experience  # sampled with φ_k(θ_old)
 
     @cached_property
     def distribution(self) -> Distribution:
         """π_φ_k on the observations of the batch."""
-        return once(self._policy, self.parameters, self.experience.observations)
+        return self._adaptation.derivatives.distribution(self.parameters, self.experience.observations)
 
     @property
     def acted(self) -> Distribution:
@@ -56,7 +55,7 @@ class Visit:
 
     def value_loss(self) -> Tensor:
         """That of the critic of φ_k on the batch, [N]."""
-        return value_loss_of(self._policy, self.parameters, self.experience)
+        return value_loss_of(self._adaptation.policy, self.parameters, self.experience)
 
     def moved(self) -> Tensor:
         """Mean over valid steps of KL(π that sampled ‖ π_φ_k) in nats, [N]."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation
+from metarl_exp.derivatives.base import sum_over_steps
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.reductions import masked_mean
 from metarl_exp.maths.surrogate import (
@@ -59,6 +60,7 @@ class MAML:
             require_number("objective.value_weight", value_weight, above=0)
         self.step_weights, self.clip, self.value_weight = step_weights, clip, value_weight
 
+    @sum_over_steps
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean log π Â, [N]."""
         log_prob = distribution.log_prob(experience.actions)
@@ -157,7 +159,10 @@ class EMAML(MAML):
     def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
         """MAML's losses and the credit, [N]."""
         post = visits[-1].experience
-        returns, steps = post.rewards.sum(-1).mean(1), post.mask.sum(-1).to(post.rewards.dtype).mean(1)  # [N]
+        returns, steps = (
+            post.discounted_rewards.sum(-1).mean(1),
+            post.mask.sum(-1).to(post.advantages.dtype).mean(1),
+        )  # [N]
         everyone = self.ranks.gather(returns)
         others = (everyone.sum() - returns) / max(len(everyone) - 1, 1)
         credit = (returns - others) / steps
@@ -178,6 +183,7 @@ class LVC(MAML):
     DiCE. First order: as MAML's.
     """
 
+    @sum_over_steps
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean π / π_old Â, [N]."""
         return ratio_loss(*_log_probs(distribution, acted, experience), experience.advantages, experience.mask)
@@ -193,7 +199,7 @@ class DiCE(MAML):
 
     def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
         """−mean box γ^t r_t, [N]."""
-        return dice_loss(*_log_probs(distribution, acted, experience), experience.rewards, experience.mask)
+        return dice_loss(*_log_probs(distribution, acted, experience), experience.discounted_rewards, experience.mask)
 
 
 class LoadedDiCE(MAML):

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from metarl_exp.adaptation import Adaptation, AdaptationPath
 from metarl_exp.combiner import Combiner, per_task
-from metarl_exp.inner_gradient import WrittenOut
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.interference import cosines
-from metarl_exp.maths.parameters import Parameters, detach, flatten, task_mean, unflatten, zip_names
+from metarl_exp.maths.parameters import Parameters, flatten, task_mean, unflatten
 from metarl_exp.objective.base import MetaBatch, MetaObjective, Visit
 from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.types import require_finite
@@ -66,9 +65,7 @@ class MetaFunction:
 
     def _visits(self, visited: Sequence[Parameters], acted: Sequence[Distribution | None]) -> list[Visit]:
         """The policies φ_0 … φ_K, each on its batch."""
-        return [
-            Visit(self.adaptation.policy, *each) for each in zip(visited, self.batch.experiences, acted, strict=True)
-        ]
+        return [Visit(self.adaptation, *each) for each in zip(visited, self.batch.experiences, acted, strict=True)]
 
     def at(self, theta: Tensor, tasks: Tensor | None = None) -> MetaFunction:
         """F around another θ [P], on the same samples; of some of the N `tasks` (indices) only, if asked."""
@@ -118,9 +115,7 @@ class MetaFunction:
     @cached_property
     def _task_gradients(self) -> Parameters:
         leaves = [p for visit in self.visits for p in visit.parameters.values()]
-        # Fisher products need the graph again, unless they are written out.
-        again = not isinstance(self.adaptation.policy, WrittenOut)
-        found = iter(torch.autograd.grad(self.own_losses.sum(), leaves, retain_graph=again, allow_unused=True))
+        found = iter(torch.autograd.grad(self.own_losses.sum(), leaves, allow_unused=True))
         given = [{n: g for n, g in zip(v.parameters, found, strict=False) if g is not None} for v in self.visits]
         gradients = self.batch.path.pull({k: cotangent for k, cotangent in enumerate(given) if cotangent})
         for name, gradient in gradients.items():
@@ -176,20 +171,7 @@ class MetaFunction:
 
     def _fisher_product(self) -> Callable[[Parameters], Parameters]:
         """F φ̇ for every task, F the Fisher matrix of π_φ_K averaged over the task's valid steps."""
-        post, policy = self.visits[-1], self.adaptation.policy
-        outputs = tuple(post.distribution)
-        happened = post.experience.mask.to(outputs[0].dtype)
-        weight = happened / happened.sum((1, 2), keepdim=True)
-        if isinstance(policy, WrittenOut):
-            return policy.products(detach(post.parameters), post.experience.observations).fisher(weight)
-        phi = list(post.parameters.values())
-        # The vector-Jacobian product is linear in its cotangent; its derivative along φ̇ is the Jacobian product.
-        dummies = [torch.zeros_like(x).requires_grad_() for x in outputs]
-        linear = torch.autograd.grad(outputs, phi, dummies, create_graph=True)
-
-        def product(tangent: Parameters) -> Parameters:
-            moved = torch.autograd.grad(linear, dummies, list(tangent.values()), retain_graph=True)
-            scaled = [weight.unsqueeze(-1) * x for x in post.acted.fisher_product(post.acted._make(moved))]
-            return zip_names(post.parameters, torch.autograd.grad(outputs, phi, scaled, retain_graph=True))
-
-        return product
+        post = self.visits[-1]
+        happened = post.experience.mask.to(post.experience.advantages.dtype)
+        weights = happened / happened.sum((1, 2), keepdim=True)
+        return self.adaptation.derivatives.fisher(post.parameters, post.experience.observations, weights)

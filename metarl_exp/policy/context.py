@@ -25,7 +25,6 @@ class WithContext(MLP):
     """Appends the parameter `context`, [C] or [N, C], to every observation."""
 
     context_names = frozenset({"context"})
-    products = None  # type: ignore[assignment]  # the first layer's inputs have derivatives of their own
 
     def add_context(self, spec: Spec, context_size: int) -> None:
         """Register C zeros; `spec` is that of the tasks, without them."""

@@ -59,8 +59,6 @@ def featured(spec: Spec, image: Sequence[int], filters: Sequence[int], kernel_si
 class WithConvolutions(MLP):
     """The MLP's inputs are convolutions of the image, each followed by the activation, without padding."""
 
-    products = None  # type: ignore[assignment]  # the first layer's inputs have derivatives of their own
-
     def add_convolutions(
         self,
         spec: Spec,

@@ -6,7 +6,7 @@ stack of them, [N, out, in], one for each task.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, Distribution, bounded_log_std
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.perceptron import ACTIVATIONS
-from metarl_exp.policy.products import Network, Products, Shared
 from metarl_exp.types import Acting, Spec
 from metarl_exp.validation import require_choice, require_integer, require_number
 
@@ -36,6 +35,7 @@ class MLP(nn.Module):
 
     context_names: frozenset[str] = frozenset()
     distribution: type[Distribution]
+    spec: Spec
 
     def __init__(
         self, sizes: Sequence[int], activation: str, generator: torch.Generator | None, dtype: torch.dtype
@@ -71,15 +71,13 @@ class MLP(nn.Module):
                 x = self.activation.value(x)
         return x
 
-    def products(self, parameters: Parameters, observations: Tensor) -> Products:
-        """Derivatives of one φ, without autograd."""
-        layers = [(f"layers.{i}.weight", f"layers.{i}.bias") for i in range(len(self.layers))]
-        network = Network(layers, self.activation, self.distribution)
-        return Products(network, parameters, self.shared(parameters), observations)
+    def acting(self, parameters: Parameters) -> Acting:
+        """The policy that is called, once a step."""
+        return lambda observations, waiting=None: self(parameters, observations)
 
-    def shared(self, parameters: Parameters) -> list[Shared]:
-        """What the distribution is made of beside the network's outputs."""
-        return []
+    def state_independent(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Fields of the distribution after the network's outputs: elementwise functions of these parameters."""
+        return {}
 
 
 class GaussianMLP(MLP):
@@ -121,17 +119,19 @@ class GaussianMLP(MLP):
         return super().head_names | {"log_std"}
 
     def forward(self, parameters: Parameters, observations: Tensor) -> Distribution:
-        return self.acting(parameters)(observations)
+        return self._with_log_std(parameters)(observations)
 
-    def shared(self, parameters: Parameters) -> list[Shared]:
-        with torch.enable_grad():
-            raw = parameters["log_std"].detach().requires_grad_()
-            bounded = bounded_log_std(raw, *self.bounds)
-            (slope,) = torch.autograd.grad(bounded.sum(), raw, create_graph=True)
-            (bend,) = torch.autograd.grad(slope.sum(), raw, allow_unused=True, materialize_grads=True)
-        return [Shared("log_std", bounded.detach(), slope.detach(), bend)]
+    def state_independent(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The bounded log-std."""
+        return {"log_std": lambda raw: bounded_log_std(raw, *self.bounds)}
 
     def acting(self, parameters: Parameters) -> Acting:
+        """The policy with its log-std computed once, unless a subclass has a `forward` of its own."""
+        if type(self).forward is not GaussianMLP.forward:
+            return super().acting(parameters)
+        return self._with_log_std(parameters)
+
+    def _with_log_std(self, parameters: Parameters) -> Acting:
         log_std = bounded_log_std(parameters["log_std"], *self.bounds)
 
         def distribution(observations: Tensor, waiting: Tensor | None = None) -> DiagonalGaussian:
@@ -164,6 +164,3 @@ class CategoricalMLP(MLP):
 
     def forward(self, parameters: Parameters, observations: Tensor) -> Categorical:
         return Categorical(self.outputs(parameters, observations))
-
-    def acting(self, parameters: Parameters) -> Acting:
-        return lambda observations, waiting=None: self(parameters, observations)

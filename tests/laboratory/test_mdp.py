@@ -12,7 +12,7 @@ from metarl_exp.tasks import TabularMDP
 def by_enumeration(case, theta):
     """V(θ) = Σ_τ p(τ; θ) R(τ)."""
     probabilities = case.mdp.log_probabilities(theta.unsqueeze(0)).exp().squeeze(0)
-    return probabilities @ case.mdp.trajectories.rewards.sum(-1)
+    return probabilities @ case.mdp.trajectories.discounted_rewards.sum(-1)
 
 
 def test_the_value_its_gradient_and_hessian_by_enumeration_and_by_dynamic_programming(case, close):

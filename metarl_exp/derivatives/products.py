@@ -5,8 +5,8 @@ has a term besides:
 
     ∇ℓ = Jᵀ ∂ℓ/∂y      F φ̇ = Jᵀ w F_y J φ̇      H φ̇ = Jᵀ (∂²ℓ/∂y²) J φ̇ + (∂Jᵀ)[φ̇] ∂ℓ/∂y      y: the distribution's fields
 
-Tasks have nothing to do with each other here, so they are taken in blocks whose activations stay in the cache. What a
-product needs and φ̇ has no part in is computed once. Autograd gives the same, for any policy, in more time and memory.
+Tasks have nothing to do with each other here, so they are taken in blocks whose activations stay in the cache. All that
+does not depend on φ̇ is computed once. Autograd gives the same, for any policy, in more time and memory.
 """
 
 from __future__ import annotations
@@ -17,26 +17,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metarl_exp.derivatives.base import Product
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, detach
 from metarl_exp.maths.perceptron import Activation, Cotangents, Perceptron
 
-Product = Callable[[Parameters], Parameters]
 LocalProduct = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # C: from tangents of y to cotangents, [n, R, A] each
 CACHE = 2**20  # bytes of one layer's activations for each thread: half of a core's own cache, on many processors
 
 
-class Shared(NamedTuple):
-    """A field of y that is the same at all steps: an elementwise function of a parameter, with two derivatives."""
+class StateIndependent(NamedTuple):
+    """A field of y that is the same at all steps: an elementwise function f of a parameter, such as log σ."""
 
-    name: str
-    value: Tensor  # [N, A]
-    slope: Tensor
-    bend: Tensor
+    name: str  # of the parameter
+    value: Tensor  # f, [N, A]
+    slope: Tensor  # f'
+    bend: Tensor  # f''
 
-    def of(self, tasks: slice) -> Shared:
-        """That of some tasks."""
-        return Shared(self.name, self.value[tasks], self.slope[tasks], self.bend[tasks])
+    @classmethod
+    def at(cls, name: str, function: Callable[[Tensor], Tensor], parameter: Tensor) -> StateIndependent:
+        """f and its two derivatives at a parameter [N, A]."""
+        with torch.enable_grad():
+            raw = parameter.detach().requires_grad_()
+            value = function(raw)
+            (slope,) = torch.autograd.grad(value.sum(), raw, create_graph=True)
+            (bend,) = torch.autograd.grad(slope.sum(), raw, allow_unused=True, materialize_grads=True)
+        return cls(name, value.detach(), slope.detach(), bend)
+
+    def of(self, tasks: slice) -> StateIndependent:
+        """The field of some tasks."""
+        return StateIndependent(self.name, self.value[tasks], self.slope[tasks], self.bend[tasks])
 
 
 class Network(NamedTuple):
@@ -58,7 +68,7 @@ class Products:
     """
 
     def __init__(
-        self, network: Network, parameters: Parameters, shared: Sequence[Shared], observations: Tensor
+        self, network: Network, parameters: Parameters, shared: Sequence[StateIndependent], observations: Tensor
     ) -> None:
         self.network, self.shared, self.observations = network, shared, observations
         self.parameters = detach(parameters)
@@ -135,7 +145,12 @@ class Block:
     """The n tasks of `Products` that are taken at once, with their activations."""
 
     def __init__(
-        self, tasks: slice, network: Network, parameters: Parameters, shared: Sequence[Shared], observations: Tensor
+        self,
+        tasks: slice,
+        network: Network,
+        parameters: Parameters,
+        shared: Sequence[StateIndependent],
+        observations: Tensor,
     ) -> None:
         self.tasks, self.network, self.parameters, self.shared = tasks, network, parameters, shared
         inputs = observations.flatten(1, 2).mT

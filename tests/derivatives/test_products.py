@@ -1,16 +1,21 @@
-"""Written-out products against autograd, in float64: it differentiates the policy's own forward pass."""
+"""Analytic derivatives against autograd's, in float64: those differentiate the policy's own forward pass."""
+
+from typing import NamedTuple
 
 import pytest
 import torch
 
-from metarl_exp.adaptation import Adaptation, constant
+from metarl_exp.adaptation import Adaptation
+from metarl_exp.derivatives.analytic import Analytic, log_prob_derivatives
+from metarl_exp.derivatives.autograd import Autograd, double_backward
+from metarl_exp.derivatives.base import is_sum_over_steps
+from metarl_exp.derivatives.products import CACHE, tasks_at_once
 from metarl_exp.fast_weights import All, Body, Head
-from metarl_exp.inner_gradient import WrittenOut, generic, local_derivatives, once
 from metarl_exp.inner_optimizer import InnerOptimizer, LearnedStepSizes
+from metarl_exp.maths.distributions import constant
 from metarl_exp.maths.parameters import Parameters, stack
 from metarl_exp.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, ProMP
-from metarl_exp.policy import CategoricalContextMLP, CategoricalMLP, GaussianConv, GaussianMLP
-from metarl_exp.policy.products import CACHE, tasks_at_once
+from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.types import Experience, Spec
 
 TASKS, TRAJECTORIES, STEPS, SIZE = 3, 4, 5, 3
@@ -60,29 +65,35 @@ def case(request, generator):
     return policy, parameters, episodes(policy, parameters, generator), some(policy, generator)
 
 
-LOCAL = [MAML(), LVC(), ProMP(0.2, 0.1), EMAML("log_likelihood", "sum")]
+SUMS = [MAML(), LVC(), ProMP(0.2, 0.1), EMAML("log_likelihood", "sum")]
+TIED = [DiCE(), LoadedDiCE()]
 
 
-@pytest.mark.parametrize("objective", LOCAL, ids=lambda o: type(o).__name__)
+def named(objective) -> str:
+    return type(objective).__name__
+
+
+def differentiated(derivatives, loss_of, parameters, experience, tangent):
+    """Distribution, gradient and Hessian product, as a list of tensors."""
+    leaves = {n: p.detach().requires_grad_() for n, p in parameters.items()}
+    distribution = derivatives.distribution(leaves, experience.observations)
+    behaviour = constant(distribution)
+    found = derivatives.gradient(
+        lambda policy: loss_of(policy, behaviour, experience), leaves, distribution, experience
+    )
+    products = [found.hessian(tangent), found.hessian(tangent)]
+    for name, again in products[1].items():  # nothing that is kept was overwritten
+        assert torch.equal(again, products[0][name])
+    assert list(found.gradients) == list(products[0]) == list(parameters)
+    return [x.detach() for x in (*distribution, *found.gradients.values(), *products[0].values())]
+
+
+@pytest.mark.parametrize("objective", [*SUMS, *TIED], ids=named)
 def test_gradient_and_hessian_are_autograd_s(case, close, objective):
-    policy, parameters, experience, tangent = case
-    leaves = {n: p.requires_grad_() for n, p in parameters.items()}
-    distribution = policy(leaves, experience.observations)
-    acted = constant(distribution)
-    loss = objective.inner_loss(distribution, acted, experience).sum()
-    cotangents = torch.autograd.grad(loss, list(distribution), retain_graph=True)
-    by_autograd = generic(loss, leaves)
-    expected = by_autograd.hessian(tangent)
-    local = local_derivatives(objective.inner_loss, distribution, acted, experience)
-    products = policy.products(parameters, experience.observations)
-    gradients, product = products.derivatives(cotangents, experience.actions, *local)
-    found = product(tangent)
-    assert list(found) == list(gradients) == list(expected)
-    for name in expected:
-        close(found[name], expected[name], 1e-11)
-        close(gradients[name], by_autograd.gradients[name].detach(), 1e-11)
-    for name, again in product(tangent).items():  # nothing that is kept was overwritten
-        assert torch.equal(again, found[name])
+    policy, *given = case
+    ways = Analytic(policy, is_sum_over_steps(objective.inner_loss)), Autograd(policy)
+    for ours, theirs in zip(*(differentiated(way, objective.inner_loss, *given) for way in ways), strict=True):
+        close(ours, theirs, 1e-11)
 
 
 def test_the_fisher_product_is_the_second_derivative_of_the_kl(case, close):
@@ -91,22 +102,11 @@ def test_the_fisher_product_is_the_second_derivative_of_the_kl(case, close):
     leaves = {n: p.requires_grad_() for n, p in parameters.items()}
     distribution = policy(leaves, experience.observations)
     divergence = (weights * constant(distribution).kl(distribution)).sum()
-    expected = generic(divergence, leaves).hessian(tangent)
-    found = policy.products(parameters, experience.observations).fisher(weights)(tangent)
-    for name in expected:
-        close(found[name], expected[name], 1e-11)
-
-
-def test_so_are_gradients_of_losses_that_tie_steps_together(case, close):
-    policy, parameters, experience, _ = case
-    found = []
-    for evaluated in (once, lambda policy, *given: policy(*given)):
-        leaves = {n: p.detach().requires_grad_() for n, p in parameters.items()}
-        distribution = evaluated(policy, leaves, experience.observations)
-        losses = DiCE().inner_loss(distribution, constant(distribution), experience)
-        found.append([*distribution, *torch.autograd.grad(losses.sum(), list(leaves.values()))])
-    for ours, theirs in zip(*found, strict=True):
-        close(ours.detach(), theirs.detach(), 1e-11)
+    expected = double_backward(divergence, leaves).hessian(tangent)
+    for way in (Analytic(policy, True), Autograd(policy)):
+        found = way.fisher(parameters, experience.observations, weights)(tangent)
+        for name in expected:
+            close(found[name], expected[name], 1e-11)
 
 
 def test_blocks_of_tasks_change_nothing(case, close, monkeypatch):
@@ -114,14 +114,11 @@ def test_blocks_of_tasks_change_nothing(case, close, monkeypatch):
     policy, parameters, experience, tangent = case
     found = []
     for size in (None, 2):
-        monkeypatch.setattr("metarl_exp.policy.products.tasks_at_once", lambda *_, size=size: size)
-        products = policy.products(parameters, experience.observations)
-        slopes, fields = experience.advantages, list(products.distribution())
+        monkeypatch.setattr("metarl_exp.derivatives.products.tasks_at_once", lambda *_, size=size: size)
+        analytic = Analytic(policy, True)
         found.append([
-            *fields,
-            *products.gradient(fields).values(),
-            *products.fisher(slopes)(tangent).values(),
-            *products.derivatives(fields, experience.actions, slopes, slopes.square())[1](tangent).values(),
+            *differentiated(analytic, LVC().inner_loss, parameters, experience, tangent),
+            *analytic.fisher(parameters, experience.observations, experience.advantages)(tangent).values(),
         ])  # fmt: skip
     for whole, parts in zip(*found, strict=True):
         close(parts, whole, 1e-12)
@@ -136,29 +133,39 @@ def test_a_block_has_what_the_cache_of_its_threads_holds():
     assert tasks_at_once(torch.zeros(1, device="meta"), 1) is None
 
 
-@pytest.mark.parametrize("objective", [DiCE(), LoadedDiCE()], ids=lambda o: type(o).__name__)
-def test_a_loss_that_ties_steps_together_is_found_out(case, objective):
+def hessian_in_log_probs(objective, experience, log_prob) -> torch.Tensor:
+    """Second derivatives of an inner loss in the log-probabilities of all steps of the batch, [R, R]."""
+
+    class Known(NamedTuple):
+        value: torch.Tensor
+
+        def log_prob(self, action):
+            return self.value
+
+    def loss(flat):
+        return objective.inner_loss(Known(flat.view_as(log_prob)), Known(log_prob), experience).sum()
+
+    return torch.autograd.functional.hessian(loss, log_prob.flatten() + 0.1)
+
+
+@pytest.mark.parametrize("objective", [*SUMS, *TIED], ids=named)
+def test_an_objective_declares_a_sum_over_steps_if_it_is_one(case, objective):
     policy, parameters, experience, _ = case
-    distribution = policy(parameters, experience.observations)
-    assert local_derivatives(objective.inner_loss, distribution, constant(distribution), experience) is None
+    log_prob = policy(parameters, experience.observations).log_prob(experience.actions)
+    hessian = hessian_in_log_probs(objective, experience, log_prob)
+    diagonal = torch.equal(hessian, hessian.diag().diag())
+    assert is_sum_over_steps(objective.inner_loss) == diagonal == (objective in SUMS)
 
 
-def test_so_is_one_that_asks_for_more_than_log_probabilities(case):
-    def with_entropy(distribution, acted, experience):
-        return -(distribution.log_prob(experience.actions) + distribution.entropy()).mean((1, 2))
-
+def test_slopes_and_bends_are_the_derivatives_step_by_step(case, close):
     policy, parameters, experience, _ = case
-    distribution = policy(parameters, experience.observations)
-    assert local_derivatives(with_entropy, distribution, constant(distribution), experience) is None
-
-
-def test_policies_whose_first_layer_has_a_moving_input_have_none():
-    spec = Spec(4, 2, False, STEPS)
-    convolutional = GaussianConv([1, 2, 2], [2], 2, 1, [3], "relu", 1.0, 1e-6, 10.0, spec)
-    contextual = CategoricalContextMLP([3], "tanh", 2, Spec(SIZE, 4, True, STEPS))
-    assert not isinstance(convolutional, WrittenOut)
-    assert not isinstance(contextual, WrittenOut)
-    assert isinstance(gaussian(), WrittenOut)
+    log_prob = policy(parameters, experience.observations).log_prob(experience.actions)
+    behaviour = constant(policy(parameters, experience.observations))
+    slopes, bends = log_prob_derivatives(lambda p: LVC().inner_loss(p, behaviour, experience), log_prob + 0.1)
+    ratio = torch.full_like(log_prob, 0.1).exp()
+    expected = -ratio * experience.advantages * experience.mask / experience.mask.sum((1, 2), keepdim=True)
+    close(slopes, expected, 1e-12)
+    close(bends, expected, 1e-12)  # an exponential is its own derivative
 
 
 RULES = {
@@ -169,17 +176,16 @@ RULES = {
 
 @pytest.mark.parametrize("fast", ["All", "Head", "Body"])
 @pytest.mark.parametrize("rule", RULES)
-def test_paths_of_two_steps_have_the_same_derivatives_both_ways(case, close, monkeypatch, rule, fast):
+def test_paths_of_two_steps_have_the_same_derivatives_both_ways(case, close, rule, fast):
     """J v and Jᵀ u through any update rule, with what adapts and what does not."""
     policy, _, experience, _ = case
     if fast == "Body" and len(policy.layers) == 1:
         pytest.skip("a linear policy has no body")
     chosen = {"All": lambda _: All(), "Head": Head, "Body": Body}[fast](policy)
     generator, found = torch.Generator(), []
-    for protocol in (WrittenOut, type("Nothing", (), {})):
-        for module in ("adaptation", "inner_gradient"):
-            monkeypatch.setattr(f"metarl_exp.{module}.WrittenOut", protocol)
+    for way in (Analytic(policy, True), Autograd(policy)):
         adaptation = Adaptation(2, "second", policy, RULES[rule], chosen, MAML().inner_loss)
+        adaptation.derivatives = way
         path = adaptation.start({n: p.detach() for n, p in adaptation.meta_parameters().items()}, TASKS, "second")
         for _ in range(2):
             path.step(experience)
