@@ -8,14 +8,18 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Container
 from pathlib import Path
 from textwrap import fill
+from typing import NamedTuple
 
-from metarl_exp import classical, results
+from metarl_exp import build, classical, results
 from metarl_exp.comparison import MISSING
 from metarl_exp.markdown import pipes
+from metarl_exp.statistics import holm
 from metarl_exp.study import cost, declaration, runs
 from metarl_exp.study.cells import Table, assemble
+from metarl_exp.study.declaration import Column, Row, Study
 from metarl_exp.study.measures import Return
 from metarl_exp.study.rendering import difference
 from metarl_exp.table import studies
@@ -31,7 +35,8 @@ PAGES = [
     *sorted(ROOT.glob("experiments/**/README.md")),
 ]
 CORES = 2
-OBJECTIVES = ["MAML", "LVC", "loaded DiCE", "DiCE", "ProMP"]
+ALPHA = 0.05  # of all tests of a table together
+OBJECTIVES = ["MAML", "E-MAML", "LVC", "loaded DiCE", "DiCE", "ProMP"]
 DEARER = {"seconds": "time of MAML, ×", "peak_mib": "memory of MAML, ×"}
 SPEED = re.compile(r"sampling, s|meta-iteration, s|curvature product, s|memory|order|---")
 
@@ -72,23 +77,50 @@ def differences(source: str) -> str:
     return _table_below(source, "**Differences**")
 
 
+class Line(NamedTuple):
+    """Second order minus first order in a study, after some gradient steps."""
+
+    table: Table
+    column: Column
+
+    def rows(self) -> dict[str, Row]:
+        """The rows in second order, by objective."""
+        return {row.name: row for row in self.table.study.rows if row.name in OBJECTIVES}
+
+    def p_values(self) -> dict[str, float]:
+        """Of Student's paired t-test, by objective."""
+        pairs = {name: self.table.cells[name, self.column.name].pairs for name in self.rows()}
+        return {name: p.test.t for name, p in pairs.items() if p and p.test}
+
+    def cells(self, bold: Container[str]) -> list[str]:
+        """The difference of each objective, and the cost of MAML's order as a multiple of first order's."""
+        shown = dict.fromkeys(OBJECTIVES, MISSING)
+        for name, row in self.rows().items():
+            text = difference(self.table, row, self.column)
+            shown[name] = f"**{text}**" if name in bold else text
+        costs = self.table.costs
+        dearer = [f"{costs['MAML'][q] / costs['first order'][q]:.1f}" if costs else MISSING for q in DEARER]
+        steps = results.steps_in_words(self.column.measure.after)
+        return [self.table.study.title.split(", ", 1)[1], steps, *shown.values(), *dearer]
+
+
 def orders(sources: str) -> str:
-    """Second order minus first order after three gradient steps, of several studies (a.yaml,b.yaml,…)."""
-    tables = [assemble(study := declaration.load(ROOT / source), runs.stored(study)) for source in sources.split(",")]
-    return pipes(["", *OBJECTIVES, *DEARER.values()], map(_order, tables))
+    """Second order minus first of several studies (a.yaml,b.yaml,…), after the trained number of steps and after three.
+
+    Bold are differences that survive Holm's correction for all of the table's.
+    """
+    lines = [line for source in sources.split(",") for line in _lines(declaration.load(ROOT / source))]
+    tests = {(i, name): p for i, line in enumerate(lines) for name, p in line.p_values().items()}
+    certain = {test for test, p in zip(tests, holm([*tests.values()]), strict=True) if p <= ALPHA}
+    bold = [{name for number, name in certain if number == i} for i in range(len(lines))]
+    return pipes(["", "after", *OBJECTIVES, *DEARER.values()], map(Line.cells, lines, bold))
 
 
-def _order(table: Table) -> list[str]:
-    """Of a study: the difference of each objective, bold if its interval excludes zero, and what MAML's order costs."""
-    study = table.study
-    column = next(c for c in study.columns if isinstance(c.measure, Return) and c.measure.after == 3)
-    shown = dict.fromkeys(OBJECTIVES, MISSING)
-    for row in (row for row in study.rows if row.name in shown):
-        pairs = table.cells[row.name, column.name].pairs
-        certain = pairs and not pairs.difference.low <= 0 <= pairs.difference.high
-        shown[row.name] = f"**{difference(table, row, column)}**" if certain else difference(table, row, column)
-    dearer = (table.costs["MAML"][q] / table.costs["first order"][q] if table.costs else None for q in DEARER)
-    return [study.title.split(", ", 1)[1], *shown.values(), *(MISSING if x is None else f"{x:.1f}" for x in dearer)]
+def _lines(study: Study) -> list[Line]:
+    table = assemble(study, runs.stored(study))
+    trained = build.compose((*study.overrides, *study.rows[0].overrides)).adaptation.inner_steps
+    returns = {c.measure.after: c for c in study.columns if type(c.measure) is Return}
+    return [Line(table, returns[steps]) for steps in dict.fromkeys([trained, 3])]
 
 
 def iteration(source: str) -> str:

@@ -72,6 +72,19 @@ def paired_test(x: np.ndarray, y: np.ndarray) -> PairedTest:
     return PairedTest(_t_test(differences), _sign_flip_test(differences), 2.0 ** (1 - len(differences)))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of a family of tests, adjusted for their number; those ≤ α are the family's at level α.  [holm1979]
+
+    The k-th smallest of m counts as (m − k + 1) times what it is, and as no less than those before it. The chance
+    of any false rejection is then at most α, however the tests depend on each other.
+    """
+    order, adjusted, largest = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
 def iqm(scores: np.ndarray) -> np.ndarray:
     """Interquartile mean over all runs × tasks, of scores [..., runs, tasks].  [agarwal2021rliable, Sec. 4]
 

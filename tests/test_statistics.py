@@ -9,6 +9,7 @@ from scipy import stats
 
 from metarl_exp.statistics import (
     bootstrap_interval,
+    holm,
     iqm,
     paired_difference,
     paired_test,
@@ -322,3 +323,18 @@ NAN, EMPTY = np.array([[1.0, np.nan]]), np.empty((0, 3))
 def test_what_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_holm_s_correction_by_hand():
+    """Of four: 4 · 0.01, 3 · 0.013, which is no less than that, 2 · 0.03 and 0.04, which is no less than that."""
+    assert holm([0.03, 0.01, 0.04, 0.013]) == pytest.approx([0.06, 0.04, 0.06, 0.04])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_s_correction_keeps_the_chance_of_any_false_rejection():
+    """Twenty tests of true hypotheses at 5 %: a family with a rejection in about one of twenty, not in 64 %."""
+    p = np.random.default_rng(0).uniform(size=(2000, 20))
+    found = np.mean([min(holm(family)) <= 0.05 for family in p])
+    assert found == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 2000))
+    assert np.mean(p.min(1) <= 0.05) > 0.6

@@ -12,9 +12,11 @@ import numpy as np
 from metarl_exp.comparison import Published, PublishedNumbers
 from metarl_exp.statistics import (
     Interval,
+    PairedTest,
     bootstrap_interval,
     iqm,
     paired_difference,
+    paired_test,
     probability_of_improvement,
     t_interval,
 )
@@ -31,11 +33,17 @@ class Pairs(NamedTuple):
 
     ours: np.ndarray
     theirs: np.ndarray
+    bounded: str = ""  # «≤» if ours are bounds, «≥» if theirs are
 
     @property
     def difference(self) -> Interval:
         """Ours minus theirs, paired by seed."""
         return paired_difference(self.ours, self.theirs)
+
+    @property
+    def test(self) -> PairedTest | None:
+        """Whether the difference is 0 on average; None of a single pair, and of bounds."""
+        return paired_test(self.ours, self.theirs) if len(self.ours) > 1 and not self.bounded else None
 
     def improvement(self, better: int) -> Interval:
         """Probability that a run of ours is better than one of theirs, which is more (1) or less (−1)."""
@@ -51,6 +59,7 @@ class Cell(NamedTuple):
     interval: Interval | None
     published: Published | None
     pairs: Pairs | None = None  # with the row that it is compared with
+    at_most: bool = False  # whether the score of a seed is only an upper bound
 
     @property
     def state(self) -> str:
@@ -127,7 +136,7 @@ def _cell(
     reference: tuple[int, str] | None,
     published: Published | None,
 ) -> Cell:
-    scores, troubles, mixed = {}, {}, False
+    scores, troubles, mixed, at_most = {}, {}, False, False
     for seed, run in found.items():
         if isinstance(run, str):
             troubles[seed] = run
@@ -136,11 +145,12 @@ def _cell(
                 troubles[seed] = column.measure.lacking
         else:
             scores[seed] = measured
+            at_most |= column.measure.at_most(run)
             if _kind(run) != reference and not study.allow_mixed:
                 mixed = True
                 troubles[seed] = f"mixed: {_difference(run, reference)}"
     interval = None if mixed or not scores else over_seeds(np.array(list(scores.values())), study.statistic)
-    return Cell(scores, troubles, mixed, interval, published)
+    return Cell(scores, troubles, mixed, interval, published, at_most=at_most)
 
 
 def over_seeds(scores: np.ndarray, statistic: str) -> Interval:
@@ -149,11 +159,12 @@ def over_seeds(scores: np.ndarray, statistic: str) -> Interval:
 
 
 def _paired(ours: Cell, theirs: Cell) -> Pairs | None:
-    """None without a seed that both have, and of runs on other numbers of test tasks."""
+    """None without a seed that both have, of runs on other numbers of test tasks, and of two bounds."""
     common = [s for s, scores in ours.scores.items() if s in theirs.scores and scores.shape == theirs.scores[s].shape]
-    if not common or ours.mixed or theirs.mixed:
+    if not common or ours.mixed or theirs.mixed or (ours.at_most and theirs.at_most):
         return None
-    return Pairs(*(np.array([cell.scores[seed] for seed in common]) for cell in (ours, theirs)))
+    scores = (np.array([cell.scores[seed] for seed in common]) for cell in (ours, theirs))
+    return Pairs(*scores, bounded="≤" if ours.at_most else "≥" if theirs.at_most else "")
 
 
 def _difference(run: Summary, reference: tuple[int, str] | None) -> str:

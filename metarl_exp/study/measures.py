@@ -1,7 +1,7 @@
 """What a column measures of one run.
 
 `lacking` is what it means if there is nothing, `unit` what tables show it in unless a column says otherwise, `better` 1
-if more of it is better and −1 if less is.
+if more of it is better and −1 if less is. `at_most` says of a run that its number is only an upper bound.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from metarl_exp.study.summary import INTERFERENCE, Summary
 from metarl_exp.validation import require_choice, require_integer, require_number
 
 
+class Exact:
+    """A measure that is never a bound."""
+
+    def at_most(self, run: Summary) -> bool:
+        """False."""
+        return False
+
+
 @dataclass(frozen=True)
-class Return:
+class Return(Exact):
     """Return of the best iterate on the test tasks after some gradient steps."""
 
     after: int
@@ -55,7 +63,7 @@ class Worse(Return):
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Exact):
     """Return of a whole trial of `episodes`, in equal batches with a gradient step between them, as a part of `of`."""
 
     episodes: int
@@ -76,7 +84,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class SamplesTo:
-    """Environment steps of training until a curve first reached a return; nothing of a run that never did."""
+    """Environment steps of training until a curve first reached a return; nothing of a run that never did.
+
+    A curve is a straight line between two looks. One that is there at the first look was there at most so early.
+    """
 
     threshold: float  # return
     curve: str  # `return` of the training tasks, or `validation`
@@ -93,16 +104,33 @@ class SamplesTo:
 
     def scores(self, run: Summary) -> np.ndarray | None:
         """The number of steps, [1]."""
-        points = run.curves.get(self.curve, {})
-        name = f"{self.curve}/step_{self.step}"
-        if name not in points:
+        looks = self._until_there(run)
+        if looks is None:
             return None
-        reached = np.flatnonzero(np.array(points[name]) >= self.threshold)
-        return np.array(points["env_steps"])[reached[:1]] if len(reached) else None
+        steps, returns = looks
+        if len(steps) == 1:
+            return steps
+        share = (self.threshold - returns[-2]) / (returns[-1] - returns[-2])
+        return steps[-2:-1] + share * (steps[-1] - steps[-2])
+
+    def at_most(self, run: Summary) -> bool:
+        """Whether the return was there at the first look."""
+        looks = self._until_there(run)
+        return looks is not None and len(looks[0]) == 1
+
+    def _until_there(self, run: Summary) -> tuple[np.ndarray, np.ndarray] | None:
+        """Steps and returns of the looks up to the first with such a return; None if there is none."""
+        points = run.curves.get(self.curve, {})
+        returns = np.array(points.get(f"{self.curve}/step_{self.step}", []))
+        reached = np.flatnonzero(returns >= self.threshold)
+        if not len(reached):
+            return None
+        looked = slice(reached[0] + 1)
+        return np.array(points["env_steps"])[looked], returns[looked]
 
 
 @dataclass(frozen=True)
-class Interference:
+class Interference(Exact):
     """Mean over training of how much the meta-gradients of a batch's tasks are against each other, or a step's use."""
 
     of: str  # `cosine` of two tasks; share of pairs that are `conflicting`; of tasks that a step has `made_worse`

@@ -10,14 +10,16 @@ from typing import Any
 
 from metarl_exp.comparison import MISSING, unique
 from metarl_exp.markdown import pipes
-from metarl_exp.statistics import Interval, paired_test
+from metarl_exp.statistics import Interval
 from metarl_exp.study.cells import COSTS, Cell, Table
 from metarl_exp.study.declaration import Column, Row
 
 OVER = {
-    "mean": "Mean over training seeds ± half of its 95 % t-interval",
-    "iqm": "Interquartile mean over training seeds and test tasks with its 95 % interval (whole runs resampled)",
+    "mean": "Mean over training seeds ± half of its 95 % t-interval, for these test tasks",
+    "iqm": "Interquartile mean over training seeds and test tasks with its 95 % interval (whole runs resampled), for "
+    "these test tasks",
 }
+BOUNDED = "≤, ≥: the return was there at the first look."
 
 
 def number(x: float, signed: bool = False) -> str:
@@ -40,14 +42,19 @@ def shown(table: Table, row: Row, column: Column) -> str:
     cell = _cell(table, row, column)
     if cell.interval is None:
         return cell.state if cell.troubles else MISSING
-    text = spread(cell.interval, column.measure.unit)
+    text = bounded(cell.interval, column.measure.unit, "≤" if cell.at_most else "")
     return text if cell.state == "complete" else f"{text} ({len(cell.scores)} of {len(table.study.seeds)})"
 
 
 def difference(table: Table, row: Row, column: Column) -> str:
     """What a cell is more than that of the row that it is compared with, paired by seed."""
     pairs = _cell(table, row, column).pairs
-    return spread(pairs.difference, column.measure.unit, signed=True) if pairs else MISSING
+    return bounded(pairs.difference, column.measure.unit, pairs.bounded, signed=True) if pairs else MISSING
+
+
+def bounded(interval: Interval, unit: float, bound: str, signed: bool = False) -> str:
+    """A number with half of its interval, or a bound alone: the spread of bounds is not that of what they bound."""
+    return f"{bound} {number(interval.mean / unit, signed)}" if bound else spread(interval, unit, signed)
 
 
 def markdown(table: Table) -> str:
@@ -89,7 +96,8 @@ def caption(table: Table) -> str:
         str(len(s)) for r in study.rows for c in study.columns[:1] for s in _cell(table, r, c).scores.values()
     )
     over = f" Seeds {', '.join(map(str, study.seeds))}"
-    return f"{OVER[study.statistic]}.{over}{f'; {tasks[0]} test tasks each' if len(tasks) == 1 else ''}."
+    bounds = f" {BOUNDED}" if any(cell.at_most for cell in table.cells.values()) else ""
+    return f"{OVER[study.statistic]}.{over}{f'; {tasks[0]} test tasks each' if len(tasks) == 1 else ''}.{bounds}"
 
 
 def _cell(table: Table, row: Row, column: Column) -> Cell:
@@ -106,7 +114,7 @@ def _published(table: Table, row: Row, column: Column) -> str:
 
 def _improvement(table: Table, row: Row, column: Column) -> str:
     pairs = _cell(table, row, column).pairs
-    return spread(pairs.improvement(column.measure.better), ends=True) if pairs else MISSING
+    return spread(pairs.improvement(column.measure.better), ends=True) if pairs and not pairs.bounded else MISSING
 
 
 def _grid(
@@ -163,9 +171,9 @@ def comma_separated(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
-        "row", "column", "state", "statistic", "n", "value", "low", "high", "published", "verification",
-        "minus_published", "against", "pairs", "difference", "difference_low", "difference_high", "p_t", "p_sign_flip",
-        "improvement", "improvement_low", "improvement_high",
+        "row", "column", "state", "statistic", "n", "at_most", "value", "low", "high", "published", "verification",
+        "minus_published", "against", "pairs", "bounded", "difference", "difference_low", "difference_high",
+        "p_t", "p_sign_flip", "improvement", "improvement_low", "improvement_high",
     ])  # fmt: skip
     for row in table.study.rows:
         for column in table.study.columns:
@@ -177,13 +185,15 @@ def _line(table: Table, row: Row, column: Column) -> list[Any]:
     cell = _cell(table, row, column)
     interval, published, pairs = cell.interval, cell.published, cell.pairs
     difference = pairs.difference if pairs else None
-    improvement = pairs.improvement(column.measure.better) if pairs else None
-    test = paired_test(*pairs) if pairs and len(pairs.ours) > 1 else None
+    improvement = pairs.improvement(column.measure.better) if pairs and not pairs.bounded else None
+    test = pairs.test if pairs else None
     return [
-        row.name, column.name, cell.state, table.study.statistic, len(cell.scores), *_plain(interval),
+        row.name, column.name, cell.state, table.study.statistic, len(cell.scores), int(cell.at_most),
+        *_plain(interval),
         published.value if published else None, published.verification if published else None,
         _rounded(interval.mean - published.value) if interval and published else None,
-        row.against if pairs else None, len(pairs.ours) if pairs else None, *_plain(difference),
+        row.against if pairs else None, len(pairs.ours) if pairs else None, pairs.bounded if pairs else None,
+        *_plain(difference),
         _rounded(test.t) if test else None, _rounded(test.sign_flip) if test else None,
         *_plain(improvement),
     ]  # fmt: skip
@@ -198,7 +208,9 @@ def _rounded(x: float) -> float | None:
     return float(f"{x:.7g}") if math.isfinite(x) else None
 
 
-LATEX = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "−": "$-$", "±": r"$\pm$", "≥": r"$\ge$"})
+LATEX = str.maketrans(
+    {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "−": "$-$", "±": r"$\pm$", "≥": r"$\ge$", "≤": r"$\le$"}
+)
 
 
 def latex(table: Table) -> str:

@@ -22,10 +22,24 @@ def test_a_trial_counts_what_came_before_a_gradient_step_too():
     assert Trial(10, of=5.0).scores(RUN).tolist() == [4.0, 3.5, 0.0]
 
 
-@pytest.mark.parametrize(("threshold", "steps"), [(0.5, [10.0]), (4.0, [20.0]), (4.1, None)])
-def test_samples_until_a_return_was_first_reached(threshold, steps):
-    found = SamplesTo(threshold, "return", 1).scores(RUN)
-    assert (None if found is None else found.tolist()) == steps
+@pytest.mark.parametrize(("threshold", "steps"), [(4.0, 20.0), (2.5, 15.0), (1.75, 12.5)])
+def test_a_return_is_reached_on_the_straight_line_between_two_looks(threshold, steps):
+    measure = SamplesTo(threshold, "return", 1)
+    assert measure.scores(RUN).tolist() == [steps]
+    assert not measure.at_most(RUN)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0])
+def test_a_return_that_is_there_at_the_first_look_was_reached_at_most_so_early(threshold):
+    measure = SamplesTo(threshold, "return", 1)
+    assert measure.scores(RUN).tolist() == [10.0]
+    assert measure.at_most(RUN)
+
+
+def test_a_return_that_was_never_there_has_no_number_of_samples():
+    measure = SamplesTo(4.1, "return", 1)
+    assert measure.scores(RUN) is None
+    assert not measure.at_most(RUN)
 
 
 def test_a_curve_that_was_not_recorded_is_never_reached():

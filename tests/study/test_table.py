@@ -59,7 +59,7 @@ def mixed(laboratory):
 EXPECTED = """\
 # A table
 
-Mean over training seeds ± half of its 95 % t-interval. Seeds 0, 1, 2; 2 test tasks each.
+Mean over training seeds ± half of its 95 % t-interval, for these test tasks. Seeds 0, 1, 2; 2 test tasks each.
 
 |  | 0 steps | 1 steps |
 | --- | ---: | ---: |
@@ -162,8 +162,34 @@ def test_samples_to_a_return_and_what_never_reached_it(laboratory):
     table.take_up(study, [laboratory.outputs])
     table.make(study)
     line = cells(laboratory)["A", "samples"]
-    assert (float(line["value"]), line["n"], line["state"]) == (250.0, "2", "incomplete")  # steps 200 and 300
+    assert (float(line["value"]), line["n"], line["state"]) == (240.0, "2", "incomplete")  # steps 180 and 300
     assert "seed 2: not reached" in laboratory.file.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(("curves", "shown"), [
+    (([5, 5], [0, 8]), ("≤ 100.00", "150.00", "≤ −50.00")),
+    (([0, 8], [5, 5]), ("150.00", "≤ 100.00", "≥ +50.00")),
+    (([5, 5], [5, 5]), ("≤ 100.00", "≤ 100.00", "—")),
+])  # fmt: skip
+def test_a_return_that_was_there_at_the_first_look_is_shown_as_a_bound(laboratory, curves, shown):
+    """A bound has no ±, and two have no difference."""
+    study = laboratory.declare(
+        seeds=[0],
+        rows=[{"name": "A"}, {"name": "B", "overrides": ["tasks.horizon=6"], "against": "A"}],
+        columns=[{"name": "s", "measure": "samples_to", "threshold": 4.0, "curve": "return", "step": 1, "unit": 1}],
+    )
+    for overrides, curve in zip(([], ["tasks.horizon=6"]), reversed(curves), strict=True):
+        laboratory.run([[0.0, 1.0]], overrides=overrides, curve=curve)
+    table.take_up(study, [laboratory.outputs])
+    table.make(study)
+    text = laboratory.file.with_suffix(".md").read_text()
+    ours, theirs, difference = shown
+    assert f"| A | {theirs} |" in text
+    assert f"| B | {ours} |" in text
+    assert f"| B minus A | {difference} |" in text
+    assert "≤, ≥: the return was there at the first look." in text
+    line = cells(laboratory)["B", "s"]
+    assert (line["at_most"], line["improvement"] == "") == (str(int("≤" in ours)), True)
 
 
 def test_a_column_is_shown_in_its_unit(laboratory):
@@ -173,7 +199,7 @@ def test_a_column_is_shown_in_its_unit(laboratory):
     laboratory.run([[0.0, 0.5]], seed=0, curve=[0, 5, 3, 6])
     table.take_up(study, [laboratory.outputs])
     table.make(study)
-    assert "| A | 2.00 (1 of 3) | 50.00 (1 of 3) |" in laboratory.file.with_suffix(".md").read_text()
+    assert "| A | 1.80 (1 of 3) | 50.00 (1 of 3) |" in laboratory.file.with_suffix(".md").read_text()
 
 
 def test_a_figure_speaks_of_published_numbers_only_if_there_are_any(laboratory, mixed):
