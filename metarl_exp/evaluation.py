@@ -35,8 +35,9 @@ class Evaluation:
     on validation tasks before the test tasks are looked at ([1]: nothing to choose). trajectories: episodes a task at
     each step; they are both what the task is adapted with and what the return is measured on. deterministic: measure
     returns with the most likely action, on episodes of their own, while adaptation still explores. best_by:
-    `validation` (return after `steps` steps on validation tasks, looked at every `validate_every` iterations) or
-    `training_return` (post-update return of the training batch, as published). The task sets have `test_tasks` and
+    `validation` (return after `steps` steps on validation tasks, with the best of the multiples, looked at every
+    `validate_every` iterations) or `training_return` (post-update return of the training batch, as published; refused
+    for a θ that does not adapt, see `check_selection`). The task sets have `test_tasks` and
     `validation_tasks` tasks; their seed is `task_seed`, whatever the seed of training, so that runs are compared on the
     same tasks. On trials no gradient step is taken, whatever `steps` says; `trajectories` are trials a task.
     """
@@ -77,15 +78,33 @@ class Evaluation:
         """
         return mean_returns(self.measure(learner, theta, which))
 
+    def check_selection(self, learner: MetaLearner) -> None:
+        """Raise ValueError if the best iterate would be chosen by how easy its batch was.
+
+        Each batch has its own tasks: without adaptation, returns tell easy tasks from hard ones, not how good θ is.
+        """
+        adapts = learner.adaptation.inner_steps > 0 or isinstance(learner.task_distribution, Divisible)
+        if self.best_by == "training_return" and not adapts:
+            raise ValueError(
+                "evaluation.best_by=training_return with adaptation.inner_steps=0: each batch has other tasks, and "
+                "without adaptation the iterate with the easiest would be the best; take evaluation.best_by=validation"
+            )
+
     def tuned(self, learner: MetaLearner, theta: Parameters) -> Evaluation:
-        """The same with nothing left to choose: the multiple of the schedule that is best for θ on validation tasks.
+        """A copy with nothing left to choose: the multiple of the schedule that is best for θ on validation tasks."""
+        scaled = self._scaled()
+        return scaled[0] if len(scaled) == 1 else self.validated(learner, theta)[0]
+
+    def validated(self, learner: MetaLearner, theta: Parameters) -> tuple[Evaluation, Tensor]:
+        """`tuned`, and the returns of θ on validation tasks with that multiple, [N, K_test + 1].
 
         Best is the largest mean return after the last step, of equals the first.
         """
-        scaled = [replace(self, step_scale=[m * s for s in self.step_scale], multiples=[1.0]) for m in self.multiples]
-        if len(scaled) == 1:
-            return scaled[0]
-        return max(scaled, key=lambda e: e(learner, theta, "validation")[:, -1].mean().item())
+        found = [(e, e(learner, theta, "validation")) for e in self._scaled()]
+        return max(found, key=lambda pair: pair[1][:, -1].mean().item())
+
+    def _scaled(self) -> list[Evaluation]:
+        return [replace(self, step_scale=[m * s for s in self.step_scale], multiples=[1.0]) for m in self.multiples]
 
     def measure(
         self,

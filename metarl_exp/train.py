@@ -139,6 +139,7 @@ class Run:
 
     def begin(self) -> None:
         """Write what a run writes once: its configuration, provenance, and a first θ to fall back on."""
+        self.parts.evaluation.check_selection(self.parts.learner)
         hydra_folder = self.folder.path / ".hydra"
         hydra_folder.mkdir(exist_ok=True)
         OmegaConf.save(self.config, hydra_folder / "config.yaml", resolve=True)
@@ -192,7 +193,8 @@ class Run:
             # What the batch measured is the θ that it was sampled with, not the one after the step.
             self.keep_best(record.parameters, record.number, record.returns[:, -1].mean().item())
         if learner.iteration % evaluation.validate_every == 0 or learner.iteration == self.config.iterations:
-            returns = evaluation(learner, learner.theta, "validation").mean(0).tolist()
+            _, validated = evaluation.validated(learner, learner.theta)
+            returns = validated.mean(0).tolist()
             metrics = {f"validation/step_{k}": value for k, value in enumerate(returns)}
             if evaluation.best_by == "validation":
                 self.keep_best(learner.theta, learner.iteration, returns[-1])
@@ -209,7 +211,7 @@ class Run:
         """Evaluate the initial, the best and the last θ on the test tasks; write evaluation.json and the figures."""
         learner = self.parts.learner
         best = checkpoint.load_theta(self.folder.path, "best", like=self.initial)
-        evaluation = self.parts.evaluation.tuned(learner, best)
+        evaluation, validated = self.parts.evaluation.validated(learner, best)
         content, measured = results.evaluate(
             learner,
             evaluation,
@@ -219,7 +221,7 @@ class Run:
                 "last": results.Candidate(learner.iteration, learner.theta),
             },
         )
-        content["validation"] = evaluation(learner, best, "validation")[:, -1].mean().item()
+        content["validation"] = validated[:, -1].mean().item()
         self.folder.write_json("evaluation.json", content)
         figures.learning_curve(self.folder.read_metrics(), self.folder.figures, results.counted(content))
         figures.gradient_steps(content, self.folder.figures)

@@ -113,9 +113,33 @@ def test_the_multiple_is_chosen_on_validation_tasks_and_scales_the_whole_schedul
     worth = [e(learner, learner.theta, "validation")[:, -1].mean() for e in by_hand]
     assert tuned == by_hand[max(range(3), key=lambda i: worth[i])]
     assert len(set(worth)) == 3
+    chosen, returns = protocol.validated(learner, learner.theta)
+    assert chosen == tuned
+    assert torch.equal(returns, tuned(learner, learner.theta, "validation"))
     looked_at.clear()
     assert evaluation().tuned(learner, learner.theta) == evaluation()
     assert not looked_at
+
+
+def composed(*overrides):
+    return build.build(
+        build.compose(["tasks.horizon=6", "policy.hidden_sizes=[5]", "trajectories=3", *overrides])
+    ).learner
+
+
+@pytest.mark.parametrize("overrides", [["adaptation=none"], ["adaptation=none", "oracle=true"]])
+def test_a_theta_that_does_not_adapt_is_not_chosen_by_training_returns(overrides):
+    """Each batch has other tasks, so that the luckiest draw of them would be the best iterate."""
+    with pytest.raises(ValueError, match=r"^evaluation.best_by=training_return with adaptation.inner_steps=0"):
+        evaluation(best_by="training_return").check_selection(composed(*overrides))
+    evaluation(best_by="validation").check_selection(composed(*overrides))
+
+
+def test_a_theta_that_adapts_may_be_chosen_by_training_returns():
+    evaluation(best_by="training_return").check_selection(composed())
+    memory = ["adaptation=none", "trial_episodes=2", "policy=gaussian_gru", "policy.hidden_size=4"]
+    composition = ["tasks.horizon=6", "trajectories=3", *memory, "outer_optimizer=ppo", "objective.clip=0.2"]
+    evaluation(best_by="training_return").check_selection(build.build(build.compose(composition)).learner)
 
 
 def test_the_three_task_sets_share_no_task(learner):

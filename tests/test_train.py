@@ -343,6 +343,23 @@ def test_the_best_by_training_return_is_the_theta_that_sampled_it(run):
     assert best["score"] == pytest.approx(max(returns), rel=1e-6)
 
 
+def test_a_run_that_would_choose_the_easiest_batch_does_not_begin(run, tmp_path):
+    with pytest.raises(SystemExit, match=r"evaluation.best_by=training_return with adaptation.inner_steps=0"):
+        run("evaluation.best_by=training_return", "adaptation=none", output=tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_the_best_iterate_is_looked_for_with_the_best_multiple(run, tmp_path):
+    """So validation returns of a choice are the larger ones of what each multiple has alone."""
+    found = []
+    for i, multiples in enumerate(("[0.0]", "[0.0,3.0]", "[3.0]")):
+        folder, _ = run(f"evaluation.multiples={multiples}", "evaluation.validate_every=1", output=tmp_path / str(i))
+        found.append([record["validation/step_1"] for record in folder.read_metrics()])
+    none, best, long = found
+    assert best == [max(pair) for pair in zip(none, long, strict=True)]
+    assert none != long
+
+
 def test_a_moved_run_is_still_a_run(run, tmp_path):
     folder, _ = run()
     shutil.move(folder.path, tmp_path / "elsewhere")

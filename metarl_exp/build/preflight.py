@@ -34,7 +34,8 @@ def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
         config = build.compose(arguments.overrides, arguments.config_dir)
         if place.size > 1:
             config.device = "cpu"  # which GPU is whose is said when they meet
-        build.build(config, Ranks(place.rank, place.size))
+        parts = build.build(config, Ranks(place.rank, place.size))
+        parts.evaluation.check_selection(parts.learner)
         return None
 
 
