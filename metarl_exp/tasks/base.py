@@ -44,6 +44,18 @@ class Closeable(Protocol):
 
 
 @runtime_checkable
+class Rebuildable(Protocol):
+    """What a distribution adds that changes environments which are made already, as tasks are put into them."""
+
+    def rebuilt(self) -> "TaskDistribution | None":
+        """The same tasks in environments that have their numbers when they are made; None where that cannot be done.
+
+        Where these answer otherwise, something was computed from a number before the task had changed it.
+        """
+        ...
+
+
+@runtime_checkable
 class Solvable(Protocol):
     """What a distribution adds whose tasks can be solved exactly."""
 

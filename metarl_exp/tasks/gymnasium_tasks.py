@@ -1,5 +1,6 @@
 """Any Gymnasium environment as a distribution of tasks, from configuration alone."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import packages_distributions
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.vector.batch import VectorBatch
-from metarl_exp.tasks.vector.episode_env import Recipe
 from metarl_exp.tasks.vector.fleet import Fleet
+from metarl_exp.tasks.vector.rebuilt import rebuilt
+from metarl_exp.tasks.vector.recipe import Recipe
 from metarl_exp.tasks.vector.variation import variation
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_integer
@@ -22,17 +24,21 @@ class GymnasiumTasks:
 
     id: what `gymnasium.make` takes, `module:Name-v0` to import a module that registers it first. kwargs: arguments of
     its constructor, the same for all tasks. horizon: steps of an episode, instead of any registered limit. vary: for
-    each column of a task a place and a distribution, `{attribute: m, uniform: [0.5, 1.5]}`. Places: `attribute` of the
-    unwrapped environment (a path: `model.body_mass[1]`, `config[lanes]`), set before each reset; `argument` of the
-    constructor (`a.b` for entry b of a dict a), which makes the environment anew when it changes; `option` of reset;
-    `wrapper`, by its class, to whose `apply_task` the parameter goes. Distributions: `uniform` and `log_uniform`
-    [low, high], `integer` [low, high] inclusive, `choice` of a list. wrappers: from the inside to the outside, dotted
-    names, or `{wrapper: name, …arguments}`. success_key: entry of a step's info that says that the goal is reached;
-    null: none. workers, start_method: as in `Fleet`. requires: `{module: …, extra: …}` to import first, from optional
-    dependencies; null.
+    each column of a task a place of its own and a distribution, `{attribute: m, uniform: [0.5, 1.5]}`. wrappers: from
+    the inside to the outside, dotted names, or `{wrapper: name, …arguments}`. success_key: entry of a step's info that
+    says that the goal is reached; null: none. workers, start_method: as in `Fleet`. requires: `{module: …, extra: …}`
+    to import first, from optional dependencies; null.
+
+    Places: `attribute` of the unwrapped environment (a path: `model.body_mass[1]`, `config[lanes]`), set before each
+    reset; `method` of it (a path too), called with the value before each reset; `argument` of the constructor (`a.b`
+    for entry b of a dict a), which makes the environment anew when it changes; `option` of reset; `wrapper`, by its
+    class, to whose `apply_task` the parameter goes. Distributions: `uniform` and `log_uniform` [low, high], `integer`
+    [low, high] inclusive, `choice` of a list.
+
+    What the constructor computed from an attribute does not follow it, but for constants of MuJoCo's models and what
+    `derived.py` knows of Gymnasium's own environments. What becomes of observations is said by `spaces.Interface`.
     """
 
-    version = 1
     without_effect = ("workers", "start_method", "requires")  # on any number
 
     def __init__(
@@ -62,6 +68,8 @@ class GymnasiumTasks:
         self.recipe = Recipe(id, kwargs, wrappers, self.variations, success_key)
         interface = self.recipe.probe(tuple(self.sample(1, torch.Generator().manual_seed(0))[0].tolist()))
         self.spec = Spec(interface.observation_size, interface.action_size, interface.discrete, horizon)
+        # 2: pixels are divided by 255, and what follows from attributes is renewed; where neither is, as in 1.
+        self.version = 2 if interface.has_pixels or self.recipe.renews else 1
         self.fleet = Fleet(self.recipe, self.spec, workers, start_method)
 
     @property
@@ -75,6 +83,15 @@ class GymnasiumTasks:
         """Why a test task may be one of training, if they may."""
         tasks = math.prod(variation.draw.size for variation in self.variations)
         return f"there are {tasks:.0f} tasks in all" if math.isfinite(tasks) else None
+
+    def rebuilt(self) -> "GymnasiumTasks | None":
+        """As in `Rebuildable`, in this process: attributes without dots are set while the constructor runs."""
+        recipe = rebuilt(self.recipe)
+        if recipe is None:
+            return None
+        other = copy.copy(self)
+        other.fleet = Fleet(recipe, self.spec, workers=0, start_method="spawn")
+        return other
 
     def close(self) -> None:
         """Give back all environments and workers; the next `make_env` makes new ones."""

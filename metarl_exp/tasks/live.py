@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.spaces import Interface
+from metarl_exp.tasks.guard import foreign
+from metarl_exp.tasks.spaces import Interface, in_words
 from metarl_exp.tasks.transfer import to_device
 from metarl_exp.types import Spec, Step
 
@@ -29,12 +30,14 @@ class LiveEnv:
         self.interface = _interface(env, spec)
 
     def reset(self) -> Tensor:
-        observation, _ = self.env.reset(seed=self.seed)
+        with foreign():
+            observation, _ = self.env.reset(seed=self.seed)
         self.seed = None
         return self.in_policy_form(observation)
 
     def step(self, action: Tensor) -> Step:
-        observation, reward, terminal, truncated, _ = self.env.step(self.in_env_form(action))
+        with foreign():
+            observation, reward, terminal, truncated, _ = self.env.step(self.in_env_form(action))
         answers = self.interface.observe(observation), np.float32(reward), np.bool_(terminal), np.bool_(truncated)
         return Step(*to_device([np.reshape(x, (1, 1, *np.shape(x))) for x in answers], self.device))
 
@@ -49,10 +52,9 @@ class LiveEnv:
 
 def _interface(env: gymnasium.Env[Any, Any], spec: Spec) -> Interface:
     """The environment's side of the policy's spec; ValueError if there is none."""
-    wanted = f"{spec.action_size} {'discrete' if spec.discrete else 'continuous'}"
     message = (
         f"environment has observations {env.observation_space} and actions {env.action_space}; the policy was made "
-        f"for {spec.observation_size} observed numbers and {wanted} actions"
+        f"for {in_words(*spec[:3])}"
     )
     try:
         interface = Interface(env.observation_space, env.action_space)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from metarl_exp.tasks.metaworld_env import ID, VECTOR, environments, library, row_of
 from metarl_exp.tasks.vector.batch import VectorBatch
-from metarl_exp.tasks.vector.episode_env import Recipe
 from metarl_exp.tasks.vector.fleet import Fleet
+from metarl_exp.tasks.vector.recipe import Recipe
 from metarl_exp.tasks.vector.variation import Variation
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_choice, require_integer

@@ -11,9 +11,10 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from metarl_exp.tasks.guard import guarded, unhurried
+from metarl_exp.tasks.guard import foreign, guarded, unhurried
 from metarl_exp.tasks.transfer import to_device
-from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey, Recipe
+from metarl_exp.tasks.vector.episode_env import EpisodeEnv
+from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
 from metarl_exp.types import EnvironmentFailure, Spec, Step
 
 GRACE = 2.0  # s: for an environment to close or to say where it hangs, before it is given up
@@ -55,18 +56,20 @@ class InProcess:
 
     def start(self, episodes: Sequence[EpisodeKey | None]) -> np.ndarray:
         self.vector.set_attr("episode", list(episodes))
-        observation, _ = self.vector.reset()
+        with foreign():
+            observation, _ = self.vector.reset()
         return observation
 
     def step(self, actions: np.ndarray) -> Answer:
-        observation, reward, _, _, info = self.vector.step(actions)
+        with foreign():
+            observation, reward, _, _, info = self.vector.step(actions)
         return Answer(observation, reward, *flags(info, reward.shape))
 
     def close(self) -> None:
         limit = GRACE
         for env in self.vector.envs:
             try:
-                with guarded("closing", limit):
+                with guarded("closing", limit), foreign():
                     env.close()
             except EnvironmentFailure as failure:  # one that has failed may fail or hang again, and so may its like
                 limit = HURRY if isinstance(failure.__cause__, TimeoutError) else limit
@@ -154,16 +157,17 @@ class VectorBatch:
         Drawn by an environment of its own, which replays what the episode did: nothing else pays for pictures.
         """
         index = task * self.shape[1] + trajectory
-        if index not in self.films:
-            env = EpisodeEnv(self.recipe, self.spec, render_mode="rgb_array")
-            env.episode = self.episodes[index]
-            env.reset()
-            self.films[index] = env, 0
-        env, done = self.films[index]
-        for actions in self.actions[done:]:
-            env.step(actions[index])
-        self.films[index] = env, len(self.actions)
-        return env.render()
+        with foreign():
+            if index not in self.films:
+                env = EpisodeEnv(self.recipe, self.spec, render_mode="rgb_array")
+                env.episode = self.episodes[index]
+                env.reset()
+                self.films[index] = env, 0
+            env, done = self.films[index]
+            for actions in self.actions[done:]:
+                env.step(actions[index])
+            self.films[index] = env, len(self.actions)
+            return env.render()
 
     @contextmanager
     def _or_discard(self) -> Iterator[None]:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from metarl_exp.streams import draw
 from metarl_exp.tasks.vector.batch import InProcess, Pools, VectorBatch
-from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey, Recipe
+from metarl_exp.tasks.vector.episode_env import EpisodeEnv
+from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
 from metarl_exp.tasks.vector.worker_pool import InWorkers
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_choice, require_integer

@@ -1,7 +1,8 @@
 """What differs between the tasks of a Gymnasium environment: a named number, where it goes, and how it is drawn."""
 
+import copy
+import itertools
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from metarl_exp.tasks.base import uniform
+from metarl_exp.tasks.vector.path import Path
 from metarl_exp.validation import nearest, require_integer, require_number, require_range
 
-PLACES = ("attribute", "argument", "option", "wrapper")
+PLACES = ("attribute", "method", "argument", "option", "wrapper")
+INSIDE = {"attribute", "method", "argument"}  # which an argument is too, once the constructor has taken it
 
 
 class Draw(Protocol):
@@ -82,7 +85,7 @@ class Choice:
     def value(self, entry: float) -> Any:
         if entry not in self.values:
             raise ValueError(f"{entry:g} is none of {', '.join(f'{known:g}' for known in self.values)}")
-        return self.values[entry]
+        return copy.deepcopy(self.values[entry])  # or one environment could change a list for all of them
 
 
 DRAWS: dict[str, Callable[[str, Any], Draw]] = {
@@ -98,8 +101,20 @@ class Variation(NamedTuple):
 
     name: str
     place: str  # one of PLACES
-    target: str  # path of the attribute or argument, name of the option or wrapper
+    target: str  # path of the attribute, method or argument, name of the option or wrapper
     draw: Draw
+
+    @property
+    def field(self) -> str:
+        """The key of the configuration that says where it goes."""
+        return f"tasks.vary.{self.name}.{self.place}"
+
+    @property
+    def steps(self) -> list[str]:
+        """The way to where it goes."""
+        if self.place in ("attribute", "method"):
+            return Path(self.target, self.field).steps
+        return [self.target, self.name] if self.place == "wrapper" else self.target.split(".")
 
 
 def variation(name: str, settings: Any) -> Variation:
@@ -123,47 +138,12 @@ def variation(name: str, settings: Any) -> Variation:
     return Variation(name, places[0], target, DRAWS[draws[0]](f"{field}.{draws[0]}", settings[draws[0]]))
 
 
-class Path:
-    """A place inside an object: names after dots, indices and keys in brackets: `model.body_mass[1]`, `config[speed]`.
-
-    Nothing is ever created by writing: what is not there already is refused.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.steps = re.findall(r"\[[^\]]*\]|[^.\[\]]+", text)
-
-    def read(self, owner: Any) -> Any:
-        for step in self.steps:
-            owner = _read(owner, step)
-        return owner
-
-    def write(self, owner: Any, value: Any) -> None:
-        *way, last = self.steps
-        for step in way:
-            owner = _read(owner, step)
-        _read(owner, last)
-        if last.startswith("["):
-            owner[_key(last)] = value
-        else:
-            setattr(owner, last, value)
-
-    def require(self, field: str, owner: Any) -> None:
-        """Raise ValueError, naming the nearest thing that does exist, unless the path leads somewhere."""
-        for step in self.steps:
-            try:
-                owner = _read(owner, step)
-            except (AttributeError, LookupError, TypeError):
-                known = owner if isinstance(owner, Mapping) else [n for n in dir(owner) if not n.startswith("_")]
-                near = nearest(str(_key(step)), [str(name) for name in known])
-                raise ValueError(f"{field}={self.text!r}: {type(owner).__name__} has no {step}{near}") from None
-
-
-def _read(owner: Any, step: str) -> Any:
-    return owner[_key(step)] if step.startswith("[") else getattr(owner, step)
-
-
-def _key(step: str) -> str | int:
-    """The name of an attribute, or the index or key in brackets."""
-    inside = step.strip("[]")
-    return int(inside) if re.fullmatch(r"-?\d+", inside) and step.startswith("[") else inside
+def require_apart(variations: Sequence[Variation]) -> None:
+    """Raise ValueError for two columns of which one goes where the other does, or into a part of it."""
+    for one, other in itertools.combinations(variations, 2):
+        comparable = one.place == other.place or {one.place, other.place} <= INSIDE
+        if comparable and all(a == b for a, b in zip(one.steps, other.steps, strict=False)):
+            raise ValueError(
+                f"{one.field}={one.target!r} and {other.field}={other.target!r} are one place, or one is within the other; "
+                "each column of a task must have its own"
+            )

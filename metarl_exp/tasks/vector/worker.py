@@ -21,7 +21,8 @@ import gymnasium
 import numpy as np
 
 from metarl_exp.tasks.vector.batch import FLAGS, InProcess
-from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey
+from metarl_exp.tasks.vector.episode_env import EpisodeEnv
+from metarl_exp.tasks.vector.recipe import EpisodeKey
 
 
 class Failure(NamedTuple):

@@ -19,7 +19,8 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from metarl_exp.tasks.vector.batch import GRACE, Answer, flags
-from metarl_exp.tasks.vector.episode_env import EpisodeEnv, EpisodeKey, Recipe
+from metarl_exp.tasks.vector.episode_env import EpisodeEnv
+from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
 from metarl_exp.tasks.vector.worker import Failure, Share
 from metarl_exp.types import EnvironmentFailure
 
