@@ -10,6 +10,7 @@ import time
 
 import gymnasium
 import numpy as np
+import torch
 
 
 class Inner:
@@ -17,6 +18,18 @@ class Inner:
 
     def __init__(self):
         self.masses = np.ones(3)
+        self.counts, self.halves = np.ones(2, np.int64), np.ones(2, np.float16)
+        self.fixed = (1.0, 2.0)
+        self.alias = self.masses[1:]
+
+    def set_masses(self, value):
+        if value < 0:
+            raise RuntimeError("no such mass")
+        self.masses[:] = value
+
+    @property
+    def heaviest(self):
+        return self.masses.max()
 
 
 class Scripted(gymnasium.Env):
@@ -137,10 +150,66 @@ class Faulty(gymnasium.Env):
         answer[1] = float("nan")
 
 
+class Camera(gymnasium.Env):
+    """Observes an image of one brightness, the task's, and how many steps there were; both as a Dict."""
+
+    observation_space = gymnasium.spaces.Dict(
+        image=gymnasium.spaces.Box(0, 255, (2, 3, 1), np.uint8), steps=gymnasium.spaces.Discrete(9)
+    )
+    action_space = gymnasium.spaces.Discrete(2)
+    brightness = 255
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observation(), 0.0, False, False, {}
+
+    def observation(self):
+        return {"image": np.full((2, 3, 1), self.brightness, np.uint8), "steps": self.steps}
+
+
+class Descent(gymnasium.Env):
+    """Takes gradients itself: w falls from `start` by a step of 0.1 or 0.2 along the gradient of w², as is chosen."""
+
+    observation_space = gymnasium.spaces.Box(-10, 10, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    start = 1.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.w = torch.tensor([self.start], dtype=torch.float32)
+        return self.w.numpy().copy(), {}
+
+    def step(self, action):
+        w = self.w.requires_grad_()
+        (w**2).sum().backward()
+        self.w = (w - 0.1 * (1 + int(action)) * w.grad).detach()
+        return self.w.numpy().copy(), -self.w.item(), False, False, {}
+
+
+class Switches(Descent):
+    """Turns gradients off for good, goes to the root folder, and counts on both."""
+
+    def __init__(self):
+        torch.set_grad_enabled(False)
+        os.chdir("/")
+
+    def step(self, action):
+        assert os.getcwd() == "/"
+        w = torch.nn.Parameter(self.w)
+        self.w = torch.from_numpy((w - 0.2 * (1 + int(action)) * w).numpy())
+        return self.w.numpy().copy(), -self.w.item(), False, False, {}
+
+
 class Unpicklable(Exception):
     """An exception that no pipe would take."""
 
 
-for name, entry_point in {"Scripted-v0": Scripted, "Faulty-v0": Faulty}.items():
+for entry_point in (Scripted, Faulty, Camera, Descent, Switches):
+    name = f"{entry_point.__name__}-v0"
     if name not in gymnasium.registry:
         gymnasium.register(name, entry_point=entry_point, max_episode_steps=2)

@@ -38,7 +38,8 @@ class LiveEnv:
     def step(self, action: Tensor) -> Step:
         with foreign():
             observation, reward, terminal, truncated, _ = self.env.step(self.in_env_form(action))
-        answers = self.interface.observe(observation), np.float32(reward), np.bool_(terminal), np.bool_(truncated)
+        numbers = np.float32(float(reward)), np.bool_(bool(terminal)), np.bool_(bool(truncated))
+        answers = self.interface.observe(observation), *numbers
         return Step(*to_device([np.reshape(x, (1, 1, *np.shape(x))) for x in answers], self.device))
 
     def in_env_form(self, action: Tensor) -> Any:

@@ -1,13 +1,17 @@
 """What foreign code may do, turned into one kind of failure. More of it in test_sampler.py, where guards are used."""
 
+import os
 import signal
 import threading
 import time
 from contextlib import suppress
 
+import numpy as np
 import pytest
+import torch
 
-from metarl_exp.tasks.guard import guarded, unhurried
+from metarl_exp.tasks import guard
+from metarl_exp.tasks.guard import PROCESS, foreign, guarded, unhurried
 from metarl_exp.types import EnvironmentFailure
 
 
@@ -83,3 +87,75 @@ def test_outside_the_main_thread_there_is_no_alarm_but_the_failure_is_the_same()
     thread.start()
     thread.join()
     assert seen == ["thread: ValueError: after all"]
+
+
+# ---- what belongs to the whole process
+
+
+@pytest.fixture
+def _nothing_changed_yet(monkeypatch):
+    """Environments find the process anew, and this one is left as it was."""
+    monkeypatch.setattr(guard, "theirs", {"gradients": True})
+    before = {name: read() for name, (read, _) in PROCESS.items()}
+    yield
+    for name, (_, put) in PROCESS.items():
+        put(before[name])
+
+
+CHANGES = {
+    "gradients": lambda: torch.set_grad_enabled(False),
+    "default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "matmul precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "numpy errors": lambda: np.seterr(all="raise"),
+    "folder": lambda: os.chdir("/"),
+}
+
+
+@pytest.mark.usefixtures("_nothing_changed_yet")
+@pytest.mark.parametrize("name", PROCESS)
+def test_what_foreign_code_changes_is_put_back_for_others_and_found_again_by_it(name):
+    """After an exception as well."""
+    read, _ = PROCESS[name]
+    ours = read()
+    with suppress(KeyError), foreign():
+        CHANGES[name]()
+        theirs = read()
+        raise KeyError
+    assert read() == ours != theirs
+    for _ in range(2):
+        with foreign():
+            assert read() == theirs
+        assert read() == ours
+
+
+@pytest.mark.usefixtures("_nothing_changed_yet")
+def test_foreign_code_may_take_gradients_where_there_are_none():
+    with torch.no_grad():
+        for _ in range(2):
+            with foreign():
+                assert torch.is_grad_enabled()
+            assert not torch.is_grad_enabled()
+
+
+@pytest.mark.usefixtures("_nothing_changed_yet")
+def test_what_only_we_change_is_so_for_foreign_code_too():
+    with foreign():
+        pass
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    ours = torch.get_num_threads()
+    with foreign():
+        assert torch.get_num_threads() == ours
+    assert torch.get_num_threads() == ours
+
+
+@pytest.mark.usefixtures("_nothing_changed_yet")
+def test_a_folder_that_is_gone_is_nobody_s_business(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    with foreign():
+        os.chdir(tmp_path)
+    with foreign():
+        assert os.getcwd() == str(tmp_path)

@@ -1,16 +1,19 @@
 """Any Gymnasium environment as a distribution of tasks, on an environment whose every number is known."""
 
+import os
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from metarl_exp.policy import GaussianMLP
+from metarl_exp import MetaLearner
+from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.sampler import Sampler
-from metarl_exp.tasks import GymnasiumTasks, TaskEnv
+from metarl_exp.tasks import GymnasiumTasks, LiveEnv, TaskEnv, guard
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.types import EnvironmentFailure, Filmable
-from tests.environments import Scripted
+from tests.environments import Camera, Scripted
 
 CPU = torch.device("cpu")
 GAIN = {"attribute": "gain", "uniform": [1.0, 2.0]}
@@ -180,6 +183,29 @@ def test_a_task_is_put_in_at_every_reset_whatever_was_there():
         assert act(env, 0.5, (1, 1)).reward.item() == gain
 
 
+def test_a_method_is_called_before_every_reset():
+    tasks = scripted({"mass": {"method": "inner.set_masses", "uniform": [0, 1]}})
+    env, _ = start(tasks, rows([0.25], [0.5]))
+    inner = [e.env.unwrapped.inner for e in env.pool.vector.envs]
+    assert [i.masses.tolist() for i in inner] == [[0.25] * 3, [0.5] * 3]
+    inner[0].masses[:] = 7
+    env.reset()
+    assert inner[0].masses.tolist() == [0.25] * 3
+    env, _ = start(tasks, rows([0.75], [0.5]))
+    assert inner[0].masses.tolist() == [0.75] * 3
+
+
+def test_what_a_method_raises_is_a_failure_of_its_task():
+    env = scripted({"mass": {"method": "inner.set_masses", "uniform": [0, 1]}}).make_env(
+        rows([-1.0]), 1, torch.Generator(), CPU
+    )
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r"task 0 \(mass=-1\), .*: tasks.vary.mass.method='inner.set_masses' called with -1.0: RuntimeError: no such",
+    ):
+        env.reset()
+
+
 def test_an_attribute_that_the_reset_puts_back_is_a_failure():
     env = scripted({"x": {"attribute": "forgotten", "uniform": [0, 0.5]}}).make_env(
         rows([0.25]), 1, torch.Generator(), CPU
@@ -198,6 +224,95 @@ def test_success_is_told_where_a_key_says_so():
     assert reached[0].shape == (2, 2)
     env, _ = start(scripted(), rows([1.0]))
     assert act(env, 0.0, (1, 1)).success is None
+
+
+# ---- what is observed
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_pixels_are_the_same_to_a_policy_in_training_and_in_a_live_environment(workers):
+    """A brightness of 51 is a fifth of 255; the steps are one-hot."""
+    tasks = scripted(
+        {"x": {"attribute": "brightness", "choice": [51, 255]}}, id="tests.environments:Camera-v0", workers=workers
+    )
+    env, observation = start(tasks, rows([51.0], [255.0]))
+    live = LiveEnv(gymnasium.make("Camera-v0"), tasks.spec, torch.Generator(), CPU)
+    live.env.unwrapped.brightness = 51
+    for steps, seen in ((0, observation), (1, env.step(torch.zeros(2, 1)).observation)):
+        one_hot = [float(i == steps) for i in range(9)]
+        torch.testing.assert_close(seen[:, 0], torch.tensor([[0.2] * 6 + one_hot, [1.0] * 6 + one_hot]))
+        alone = live.reset() if steps == 0 else live.step(torch.zeros(1, 1)).observation
+        assert torch.equal(seen[0], alone[0])
+    tasks.close()
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (
+            np.full((2, 3, 1), 0.5),
+            r"observation\['image'\] has numbers of float64: not in Box\(0, 255, \(2, 3, 1\), uint8",
+        ),
+        (
+            np.zeros((3, 2, 1), np.uint8),
+            r"observation\['image'\] has shape \(3, 2, 1\): not in Box\(0, 255, \(2, 3, 1\)",
+        ),
+    ],
+)
+def test_an_observation_that_is_not_in_its_space_is_a_failure_of_its_task(monkeypatch, image, message):
+    monkeypatch.setattr(Camera, "observation", lambda self: {"image": image, "steps": 0})
+    tasks = scripted({"x": {"attribute": "brightness", "choice": [3]}}, id="tests.environments:Camera-v0")
+    with pytest.raises(EnvironmentFailure, match=rf"^task 0 \(x=3\), trajectory 0: ValueError: {message}"):
+        start(tasks, rows([3.0]))
+
+
+# ---- environments that change what belongs to the whole process
+
+
+@pytest.fixture
+def _process_as_it_was(monkeypatch):
+    monkeypatch.setattr(guard, "theirs", {"gradients": True})
+    folder = os.getcwd()
+    yield
+    torch.set_grad_enabled(True)
+    os.chdir(folder)
+
+
+@pytest.mark.usefixtures("_process_as_it_was")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("id", ["Descent-v0", "Switches-v0"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_environments_that_take_gradients_or_turn_them_off_are_trained_on(id, workers):
+    """w falls from its start by a fifth or two fifths of it at each step, whatever gradients belong to."""
+    folder = os.getcwd()
+    tasks = scripted(
+        {"start": {"attribute": "start", "uniform": [0.5, 1.5]}},
+        id=f"tests.environments:{id}",
+        workers=workers,
+        horizon=5,
+    )
+    policy = CategoricalMLP([4], "tanh", tasks.spec, torch.Generator().manual_seed(0))
+    before = {name: p.detach().clone() for name, p in policy.named_parameters()}
+    learner = MetaLearner(tasks, policy, 0.1, 1e-2, inner_steps=1, batch_size=2, trajectories=2)
+    learner.train(1)
+    assert os.getcwd() == folder
+    assert torch.is_grad_enabled()
+    assert any(not torch.equal(p, before[name]) for name, p in learner.theta.items())
+    sampled = learner.inner_update(rows([0.5], [1.5])).experiences[0]
+    shrunk = (1 - 0.2 * (1 + sampled.actions)).cumprod(-1)
+    expected = torch.tensor([0.5, 1.5]).view(2, 1, 1) * torch.cat([torch.ones(2, 2, 1), shrunk[..., :-1]], dim=-1)
+    torch.testing.assert_close(sampled.observations[..., 0], expected)
+    tasks.close()
+
+
+@pytest.mark.usefixtures("_process_as_it_was")
+def test_a_live_environment_that_takes_gradients_is_adapted_to():
+    tasks = scripted({"start": {"attribute": "start", "uniform": [0.5, 1.5]}}, id="tests.environments:Descent-v0")
+    policy = CategoricalMLP([4], "tanh", tasks.spec, torch.Generator().manual_seed(0))
+    learner = MetaLearner(tasks, policy, 0.1, 1e-2, inner_steps=1, batch_size=2, trajectories=2)
+    adapted = learner.adapt(gymnasium.make("Descent-v0", max_episode_steps=5), episodes=2)
+    assert adapted.returns.shape == (1, 2)
 
 
 # ---- drawing tasks
@@ -298,6 +413,18 @@ def test_a_task_of_it_is_a_gymnasium_environment():
         ({"vary": {}}, r"tasks.vary=\{\}: must name at least one"),
         ({"id": "Pendulm-v1"}, r"tasks.id='Pendulm-v1': .*Pendulum"),
         ({"vary": {"m": {"attribute": "gainn", "uniform": [0, 1]}}}, r"tasks.vary.m.attribute='gainn'.*mean 'gain'"),
+        ({"vary": {"m": {"method": "inner.set_mass", "uniform": [0, 1]}}}, r"tasks.vary.m.method=.*mean 'set_masses'"),
+        ({"vary": {"m": {"method": "gain", "uniform": [0, 1]}}}, r"m.method='gain' is no method, but 1.0 \(float\)"),
+        (
+            {"vary": {"m": {"attribute": "render", "uniform": [0, 1]}}},
+            r"m.attribute='render' is a method; .*say method",
+        ),
+        (
+            {"vary": {"m": {"attribute": "inner.counts[0]", "uniform": [4.8, 4.9]}}},
+            r"4.8\d+ was .* and 4 \(int64\) came",
+        ),
+        ({"vary": {"m": {"attribute": "inner.halves[0]", "uniform": [4.8, 4.9]}}}, r"\(float16\) came out"),
+        ({"vary": {"m": {"attribute": "inner.heaviest", "uniform": [4.8, 4.9]}}}, r"cannot be set to .*no setter"),
         ({"vary": {"m": {"argument": "biass", "uniform": [0, 1]}}}, r"tasks.vary.m.argument='biass'.*mean 'bias'"),
         ({"vary": {"m": {"wrapper": "Double", "uniform": [0, 1]}}}, r"tasks.vary.m.wrapper='Double'.*here none"),
         ({"kwargs": {"biass": 1}}, r"tasks.kwargs.biass='biass'.*mean 'bias'"),
@@ -317,6 +444,34 @@ def test_a_wrapper_s_name_is_suggested():
         scripted(vary, wrappers=["tests.environments.Doubled"])
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"attribute": "inner.masses[-1]"}, {"attribute": "inner.masses[2]"}),
+        ({"attribute": "inner.masses[1]"}, {"attribute": "inner.alias[0]"}),
+        ({"attribute": "inner.masses[1]"}, {"method": "inner.set_masses"}),
+        ({"method": "inner.set_masses"}, {"attribute": "inner.masses[1]"}),
+        ({"attribute": "gain"}, {"attribute": "gain"}),
+        ({"attribute": "bias"}, {"argument": "bias"}),
+    ],
+    ids=str,
+)
+def test_two_columns_that_write_the_same_place_are_refused_however_it_is_spelt(one, other):
+    """But a method that was called before an attribute was set has had its say."""
+    vary = {"one": one | {"uniform": [0, 1]}, "other": other | {"uniform": [0, 1]}}
+    if "method" in one:
+        scripted(vary)
+        return
+    with pytest.raises(ValueError, match=r"tasks.vary.other.* writes the same place|are one place"):
+        scripted(vary)
+
+
+def test_a_wrapper_that_takes_tasks_twice_is_refused():
+    vary = {"factor": {"wrapper": "Doubled", "uniform": [0, 1]}}
+    with pytest.raises(ValueError, match=r"tasks.wrappers: two are called Doubled and take tasks"):
+        scripted(vary, wrappers=["tests.environments.Doubled", "tests.environments.Doubled"])
+
+
 def test_a_library_that_is_not_there_is_asked_for():
     with pytest.raises(ModuleNotFoundError, match=r"tasks.id=.* needs nowhere, .*pip install 'metarl_exp\[games\]'"):
         scripted(requires={"module": "nowhere", "extra": "games"})
@@ -327,5 +482,8 @@ def test_a_task_that_changes_the_spaces_is_a_failure():
     env = tasks.make_env(rows([3.0]), 1, torch.Generator(), CPU)
     tasks.variations[0].draw.values[4.0] = 4
     env.episodes = [env.episodes[0]._replace(row=(4.0,))]
-    with pytest.raises(EnvironmentFailure, match="spaces have"):
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r"this task's environment has 4 observed numbers and 1 continuous actions, that of other tasks 3",
+    ):
         env.reset()

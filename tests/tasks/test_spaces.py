@@ -19,7 +19,6 @@ def box(*shape, low=-1.0, high=1.0):
     [
         (box(3), [1, 2, 3], [1, 2, 3]),
         (box(2, 2), [[1, 2], [3, 4]], [1, 2, 3, 4]),
-        (spaces.Box(0, 255, (2, 1, 1), np.uint8), [[[255]], [[7]]], [255, 7]),
         (spaces.Discrete(3), 1, [0, 1, 0]),
         (spaces.Discrete(3, start=5), 7, [0, 0, 1]),
         (spaces.MultiBinary(3), [1, 0, 1], [1, 0, 1]),
@@ -41,6 +40,98 @@ def test_an_observation_is_not_the_environment_s_own_array():
     mine = np.zeros(3, np.float32)
     Interface(box(3), CHOICE).observe(mine)[0] = 1
     assert mine[0] == 0
+
+
+BYTES = spaces.Box(0, 255, (2, 1, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("space", "observation", "expected"),
+    [
+        (BYTES, np.uint8([[[255]], [[51]]]), [1, 0.2]),
+        (BYTES, [[[255]], [[51]]], [1, 0.2]),
+        (spaces.Box(0, 255, (2, 1, 1, 1), np.uint8), np.uint8([[[[0]]], [[[102]]]]), [0, 0.4]),  # frames, stacked
+        (spaces.Dict(image=BYTES, x=spaces.Box(0, 255, (1,))), {"image": [[[0]], [[255]]], "x": [255.0]}, [0, 1, 255]),
+        (spaces.Box(0, 10, (2,), np.uint8), [10, 3], [10, 3]),  # symbols
+        (spaces.Box(0, 255, (2,), np.float32), [255, 3], [255, 3]),
+        (spaces.Box(0, 255, (2,), np.int64), [255, 3], [255, 3]),
+    ],
+    ids=str,
+)
+def test_pixels_are_divided_by_255_and_no_other_numbers(space, observation, expected):
+    """Pixels are bytes from 0 to 255, as a space declares them; 51 is a fifth of 255."""
+    np.testing.assert_allclose(Interface(space, CHOICE).observe(observation), expected, rtol=1e-6)
+
+
+def test_symbols_that_are_declared_as_pixels_stay_as_they_are_behind_a_wrapper():
+    """As docs/your-own-tasks.md says, on a grid like MiniGrid's."""
+    env = gymnasium.wrappers.FilterObservation(gymnasium.make("tests.environments:Camera-v0"), ["image"])
+    env = gymnasium.wrappers.DtypeObservation(gymnasium.wrappers.FlattenObservation(env), "float32")
+    env.unwrapped.brightness = 10
+    seen, _ = env.reset(seed=0)
+    assert Interface(env.observation_space, env.action_space).observe(seen).tolist() == [10] * 6
+
+
+@pytest.mark.parametrize(
+    ("space", "observation", "message"),
+    [
+        (spaces.Box(0, 10, (2,), np.int64), [0.7, 0.3], r"observation has 0.7: not in Box\(0, 10, \(2,\), int64\)"),
+        (spaces.Box(0, 10, (2,), np.int64), [1.0, np.nan], r"observation has nan: not in Box"),
+        (spaces.Box(0, 9, (2,), np.uint8), [300, 256], r"observation has 300: not in Box\(0, 9, \(2,\), uint8\)"),
+        (spaces.Box(0, 9, (), np.uint8), -1, r"observation has -1: not in Box\(0, 9, \(\), uint8\)"),
+        (BYTES, np.float32([[[0.5]], [[0.9]]]), r"observation has numbers of float32: not in Box\(0, 255"),
+        (BYTES, np.float32([[[0]], [[1]]]), r"observation has numbers of float32: not in Box\(0, 255"),
+        (BYTES, [[[True]], [[False]]], r"observation has numbers of bool: not in Box\(0, 255"),
+        (BYTES, [[[256]], [[0]]], r"observation has 256: not in Box\(0, 255"),
+        (spaces.Discrete(5), -1, r"observation is -1: not in Discrete\(5\)"),
+        (spaces.Discrete(5), 5, r"observation is 5"),
+        (spaces.Discrete(5, start=2), np.int64(1), r"observation is 1: not in Discrete\(5, start=2\)"),
+        (spaces.Discrete(5), 1.5, r"observation is 1.5"),
+        (spaces.Discrete(5), [1, 2], r"observation has shape \(2,\)"),
+        (spaces.Discrete(5), None, r"observation is None"),
+        (spaces.MultiDiscrete([3, 3]), [4, 1], r"observation has 4: not in MultiDiscrete\(\[3 3\]\)"),
+        (spaces.MultiDiscrete([3, 3], start=[1, 1]), [1, 0], r"observation has 0"),
+        (spaces.MultiDiscrete([3, 3]), [0.5, 1], r"observation has 0.5"),
+        (spaces.MultiBinary(2), [0.4, 2.0], r"observation has 0.4: not in MultiBinary\(2\)"),
+        (spaces.MultiBinary(2), [0, 2], r"observation has 2"),
+        (spaces.MultiBinary(2), [0, 1, 1], r"observation has shape \(3,\)"),
+        (box(3), [1.0, 2.0], r"observation has shape \(2,\): not in Box\(-1.0, 1.0, \(3,\), float32\)"),
+        (box(2, 3), np.zeros((3, 2)), r"observation has shape \(3, 2\): not in Box\(-1.0, 1.0, \(2, 3\), float32\)"),
+        (box(1), ["x"], r"observation is \['x'\]"),
+        (box(1), [1j], r"observation is \[1j\]"),
+        (spaces.Dict(a=spaces.Discrete(3)), {"a": -2}, r"observation\['a'\] is -2: not in Discrete\(3\)"),
+        (spaces.Dict(a=box(1)), {"b": [0.0]}, r"observation\['a'\] is missing .*: not in Box"),
+        (spaces.Dict(a=box(1)), np.zeros(1), r"observation\['a'\] is missing"),
+        (spaces.Tuple((box(1), spaces.Dict(x=box(2)))), ([3.0], {"x": [4.0]}), r"observation\[1\]\['x'\] has shape"),
+        (spaces.Tuple((box(1), box(1))), ([3.0],), r"observation\[1\] is missing"),
+        (spaces.Text(3, charset="ab"), "abc", r"observation is 'abc': not in Text"),
+    ],
+    ids=str,
+)
+def test_an_observation_that_would_become_other_numbers_is_refused(space, observation, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Interface(space, CHOICE).observe(observation)
+
+
+@pytest.mark.parametrize(
+    ("space", "observation", "expected"),
+    [
+        (box(2), [1.5, -7.0], [1.5, -7]),
+        (spaces.Box(0, 10, (2,), np.int64), [11, -1], [11, -1]),
+        (spaces.Box(0, 10, (2,), np.int64), [3.0, 4.0], [3, 4]),
+        (box(3), [[1], [2], [3]], [1, 2, 3]),
+        (box(1), 0.5, [0.5]),
+        (spaces.Discrete(3), [2], [0, 0, 1]),
+        (spaces.Discrete(3), 2.0, [0, 0, 1]),
+        (spaces.MultiBinary(2), [True, False], [1, 0]),
+        (spaces.Dict(a=box(1)), {"a": [0.5], "undeclared": 1}, [0.5]),
+        (spaces.Text(3, charset="ab"), "ba", spaces.flatten(spaces.Text(3, charset="ab"), "ba").tolist()),
+    ],
+    ids=str,
+)
+def test_an_untidy_observation_is_seen_as_it_is(space, observation, expected):
+    """Outside of bounds, of another type without loss, with axes of length 1, with what the space does not declare."""
+    assert Interface(space, CHOICE).observe(observation).tolist() == expected
 
 
 @pytest.mark.parametrize("start", [0, 5, -1])

@@ -37,11 +37,11 @@ class Path:
         """Write a value there; an array stays an array. ValueError if that cannot be, or another value comes out."""
         owner, last = self.owners(root)[-1], self.steps[-1]
         there = _read(owner, last)
-        array = isinstance(there, np.ndarray)
-        if array and there.shape != np.shape(value):
-            raise ValueError(f"{self.name} is an array of shape {there.shape}, which {value!r} is not; name an entry")
+        shape = getattr(there, "shape", None)
+        if isinstance(shape, tuple) and shape != np.shape(value):
+            raise ValueError(f"{self.name} has shape {tuple(shape)}, which {value!r} has not; name an entry")
         try:
-            new = np.array(value, there.dtype) if array else value
+            new = np.array(value, there.dtype) if isinstance(there, np.ndarray) else value
             if last.startswith("["):
                 owner[_key(last)] = new
             else:
@@ -87,7 +87,11 @@ class Method(Path):
     """A method, as a path like an attribute's, that is called with the value."""
 
     def put(self, root: Any, value: Any) -> None:
-        self.read(root)(value)
+        """Call it. Raises ValueError if it raises anything."""
+        try:
+            self.read(root)(value)
+        except Exception as error:
+            raise ValueError(f"{self.name} called with {value!r}: {type(error).__name__}: {error}") from error
 
     def has(self, root: Any, value: Any) -> bool:
         """True: only the method knows."""
@@ -101,6 +105,9 @@ class Method(Path):
         found = self._found(root)
         if not callable(found):
             raise ValueError(f"{self.name} is no method, but {shown(found)}; to have it set, say attribute")
+
+
+KINDS: dict[str, type[Path]] = {"attribute": Path, "method": Method}  # by the place of a variation
 
 
 def shown(found: Any) -> str:

@@ -18,7 +18,7 @@ from gymnasium.envs.registration import (
 from metarl_exp.tasks.guard import foreign
 from metarl_exp.tasks.spaces import Interface
 from metarl_exp.tasks.vector.derived import renewals, require_free
-from metarl_exp.tasks.vector.path import Method, Path, shown
+from metarl_exp.tasks.vector.path import KINDS, Path, shown
 from metarl_exp.tasks.vector.variation import Variation, require_apart
 from metarl_exp.validation import nearest
 
@@ -66,8 +66,7 @@ class Recipe:
         self.wrappers = [_wrapper(setting) for setting in wrappers]
         self.variations = tuple(variations)
         require_apart(self.variations)
-        kinds = {"attribute": Path, "method": Method}
-        self.paths = {v.target: kinds[v.place](v.target, v.field) for v in variations if v.place in kinds}
+        self.paths = {v.target: KINDS[v.place](v.target, v.field) for v in variations if v.place in KINDS}
 
     def settings(self, row: Row) -> Settings:
         """What a task means for the environment."""
@@ -76,7 +75,7 @@ class Recipe:
             value = variation.draw.value(entry)
             if variation.place == "wrapper":
                 settings.wrapper.setdefault(variation.target, {})[variation.name] = value
-            elif variation.target in self.paths:
+            elif variation.place in KINDS:
                 settings.inside[variation.target] = value
             else:
                 getattr(settings, variation.place)[variation.target] = value

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from metarl_exp.tasks.base import uniform
-from metarl_exp.tasks.vector.path import Path
+from metarl_exp.tasks.vector.path import KINDS, Path
 from metarl_exp.validation import nearest, require_integer, require_number, require_range
 
 PLACES = ("attribute", "method", "argument", "option", "wrapper")
-INSIDE = {"attribute", "method", "argument"}  # which an argument is too, once the constructor has taken it
+INSIDE = {*KINDS, "argument"}  # which is an attribute, as a rule, once the constructor has taken it
 
 
 class Draw(Protocol):
@@ -112,7 +112,7 @@ class Variation(NamedTuple):
     @property
     def steps(self) -> list[str]:
         """The way to where it goes."""
-        if self.place in ("attribute", "method"):
+        if self.place in KINDS:
             return Path(self.target, self.field).steps
         return [self.target, self.name] if self.place == "wrapper" else self.target.split(".")
 
@@ -144,6 +144,6 @@ def require_apart(variations: Sequence[Variation]) -> None:
         comparable = one.place == other.place or {one.place, other.place} <= INSIDE
         if comparable and all(a == b for a, b in zip(one.steps, other.steps, strict=False)):
             raise ValueError(
-                f"{one.field}={one.target!r} and {other.field}={other.target!r} are one place, or one is within the other; "
-                "each column of a task must have its own"
+                f"{one.field}={one.target!r} and {other.field}={other.target!r} are one place, or one is within the "
+                "other; each column of a task must have its own"
             )

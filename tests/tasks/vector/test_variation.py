@@ -1,13 +1,11 @@
 """How a column of a task is drawn, and where it goes."""
 
 import math
-import types
 
-import numpy as np
 import pytest
 import torch
 
-from metarl_exp.tasks.vector.variation import Path, variation
+from metarl_exp.tasks.vector.variation import require_apart, variation
 
 N = 10_000
 
@@ -61,6 +59,7 @@ def test_the_same_generator_draws_the_same():
         ({"attribute": "m", "uniforn": [0, 1]}, r"did you mean 'uniform'"),
         ({"attribute": "m"}, r"tasks.vary.x has none of uniform, .*: must have one"),
         ({"uniform": [0, 1]}, r"has none of attribute, .*: must have one"),
+        ({"method": "", "uniform": [0, 1]}, r"tasks.vary.x.method='': must be a name"),
         ({"attribute": "m", "option": "m", "uniform": [0, 1]}, r"has attribute and option of"),
         ({"attribute": "m", "uniform": [0, 1], "choice": [1]}, r"has uniform and choice of"),
         ({"attribute": 3, "uniform": [0, 1]}, r"tasks.vary.x.attribute=3: must be a name"),
@@ -78,42 +77,41 @@ def test_what_means_nothing_is_refused(settings, message):
         variation("x", settings)
 
 
-# ---- paths
-
-
-def owner():
-    return types.SimpleNamespace(
-        m=1.0, model=types.SimpleNamespace(mass=np.array([1.0, 2.0])), config={"lanes": [3, 4]}
-    )
+def test_a_list_that_is_changed_afterwards_is_drawn_as_it_was():
+    drawn = variation("x", {"attribute": "a", "choice": [[1, 2], [3, 4]]}).draw
+    drawn.value(0.0).append(5)
+    assert drawn.value(0.0) == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("path", "before"), [("m", 1.0), ("model.mass[1]", 2.0), ("config[lanes][0]", 3), ("model.mass[-2]", 1.0)]
-)
-def test_a_path_reads_and_writes_what_is_there(path, before):
-    it = owner()
-    assert Path(path).read(it) == before
-    Path(path).write(it, 9.0)
-    assert Path(path).read(it) == 9.0
-    Path(path).write(it, before)
-    assert str(it) == str(owner())
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
+    ("one", "other"),
     [
-        ("n", r"tasks.vary.x.attribute='n': SimpleNamespace has no n"),
-        ("modell", r"has no modell \(did you mean 'model'\?\)"),
-        ("model.mas", r"did you mean 'mass'"),
-        ("model.mass[2]", r"ndarray has no \[2\]"),
-        ("config[lane]", r"dict has no \[lane\] \(did you mean 'lanes'\?\)"),
-        ("m[0]", r"float has no \[0\]"),
+        ({"attribute": "m"}, {"attribute": "m"}),
+        ({"attribute": "model.body_mass[1]"}, {"attribute": "unwrapped.model.body_mass[1]"}),
+        ({"attribute": "config"}, {"attribute": "config[lanes]"}),
+        ({"argument": "config.lanes"}, {"argument": "config"}),
+        ({"argument": "m"}, {"attribute": "m"}),
+        ({"method": "set_mass"}, {"method": "set_mass"}),
+        ({"option": "start"}, {"option": "start"}),
     ],
+    ids=str,
 )
-def test_nothing_is_created_by_writing(path, message):
-    it = owner()
-    with pytest.raises(ValueError, match=message):
-        Path(path).require("tasks.vary.x.attribute", it)
-    with pytest.raises((AttributeError, LookupError, TypeError)):
-        Path(path).write(it, 1.0)
-    assert str(it) == str(owner())
+def test_two_columns_for_one_place_are_refused(one, other):
+    columns = [variation(name, place | {"uniform": [0, 1]}) for name, place in (("x", one), ("y", other))]
+    with pytest.raises(ValueError, match=r"^tasks.vary.x.\w+='.*' and tasks.vary.y.\w+='.*' are one place, or"):
+        require_apart(columns)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"attribute": "m"}, {"option": "m"}),
+        ({"attribute": "mass"}, {"attribute": "mass_2"}),
+        ({"attribute": "masses[1]"}, {"attribute": "masses[2]"}),
+        ({"argument": "config.lanes"}, {"argument": "config.width"}),
+        ({"wrapper": "Doubled"}, {"wrapper": "Doubled"}),  # the names of the columns are its parameters
+    ],
+    ids=str,
+)
+def test_columns_with_places_of_their_own_are_not(one, other):
+    require_apart([variation(name, place | {"uniform": [0, 1]}) for name, place in (("x", one), ("y", other))])
