@@ -21,7 +21,8 @@ def test_links_lead_somewhere(page):
 
 def test_every_trap_names_a_test_that_exists():
     rows = re.findall(r"^\| (\d+) \|.*?\| (.+?) \|$", (ROOT / "docs" / "traps.md").read_text(), re.MULTILINE)
-    assert [int(number) for number, _ in rows] == list(range(1, 24))
+    assert [int(number) for number, _ in rows] == list(range(1, 1 + len(rows)))
+    assert len(rows) >= 30
     for number, guard in rows:
         tests = re.findall(r"`(test_\w+)`", guard)
         files = re.findall(r"\(\.\./(tests/[\w/]+\.py)\)", guard)

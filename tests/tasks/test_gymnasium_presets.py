@@ -146,6 +146,19 @@ def test_the_goal_is_not_seen():
         assert torch.equal(observation, observation[:1].expand_as(observation))
 
 
+def test_a_grid_of_symbols_that_is_declared_as_pixels_stays_as_it_is_behind_a_wrapper():
+    """As docs/your-own-tasks.md says. MiniGrid's numbers are at most 10: a wall is 2, a goal 8."""
+    pytest.importorskip("minigrid")
+    image, symbols = "minigrid.wrappers.ImgObsWrapper", "gymnasium.wrappers.DtypeObservation"
+    seen = []
+    for wrappers in ([image], [image, {"wrapper": symbols, "dtype": "float32"}]):
+        vary = {"steps": {"attribute": "max_steps", "integer": [10, 20]}}
+        tasks = GymnasiumTasks("minigrid:MiniGrid-Empty-6x6-v0", 20, {}, vary, wrappers, None, 0, "fork", None)
+        seen.append(start(tasks, [15])[1])
+    assert seen[1].unique().tolist() == [0, 1, 2, 5, 8]
+    torch.testing.assert_close(seen[0], seen[1] / 255)
+
+
 def test_the_time_of_the_game_runs_out_without_an_end():
     env, _ = start(preset("minigrid_hidden_goal"), [4, 4])
     steps = [env.step(torch.tensor([[LEFT]])) for _ in range(20)]

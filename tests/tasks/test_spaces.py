@@ -63,15 +63,6 @@ def test_pixels_are_divided_by_255_and_no_other_numbers(space, observation, expe
     np.testing.assert_allclose(Interface(space, CHOICE).observe(observation), expected, rtol=1e-6)
 
 
-def test_symbols_that_are_declared_as_pixels_stay_as_they_are_behind_a_wrapper():
-    """As docs/your-own-tasks.md says, on a grid like MiniGrid's."""
-    env = gymnasium.wrappers.FilterObservation(gymnasium.make("tests.environments:Camera-v0"), ["image"])
-    env = gymnasium.wrappers.DtypeObservation(gymnasium.wrappers.FlattenObservation(env), "float32")
-    env.unwrapped.brightness = 10
-    seen, _ = env.reset(seed=0)
-    assert Interface(env.observation_space, env.action_space).observe(seen).tolist() == [10] * 6
-
-
 @pytest.mark.parametrize(
     ("space", "observation", "message"),
     [
