@@ -96,6 +96,13 @@ class Plus(gymnasium.RewardWrapper):
         return reward + self.bonus
 
 
+class Weighted(gymnasium.Wrapper):
+    """Gives the torso of a MuJoCo robot the task's mass."""
+
+    def apply_task(self, parameters):
+        self.unwrapped.model.body_mass[1] = parameters["mass"]
+
+
 class Faulty(gymnasium.Env):
     """Does a deed at its third step after a few good episodes, in tasks whose `mass` is above one."""
 

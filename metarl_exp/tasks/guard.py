@@ -36,8 +36,8 @@ PROCESS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "numpy errors": (np.geterr, lambda errors: np.seterr(**errors)),
     "folder": (_folder, _go_to),
 }
-# What Gymnasium's environments have changed of it, and find again. From the beginning they may take gradients.
-theirs: dict[str, Any] = {"gradients": True}
+AT_FIRST = {"gradients": True}  # environments may take some, in a rollout too, which has none
+theirs: dict[str, Any] = dict(AT_FIRST)  # what Gymnasium's environments have changed of it, and find again
 
 
 @contextmanager

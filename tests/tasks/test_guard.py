@@ -95,7 +95,7 @@ def test_outside_the_main_thread_there_is_no_alarm_but_the_failure_is_the_same()
 @pytest.fixture
 def _nothing_changed_yet(monkeypatch):
     """Environments find the process anew, and this one is left as it was."""
-    monkeypatch.setattr(guard, "theirs", {"gradients": True})
+    monkeypatch.setattr(guard, "theirs", dict(guard.AT_FIRST))
     before = {name: read() for name, (read, _) in PROCESS.items()}
     yield
     for name, (_, put) in PROCESS.items():

@@ -272,7 +272,7 @@ def test_an_observation_that_is_not_in_its_space_is_a_failure_of_its_task(monkey
 
 @pytest.fixture
 def _process_as_it_was(monkeypatch):
-    monkeypatch.setattr(guard, "theirs", {"gradients": True})
+    monkeypatch.setattr(guard, "theirs", dict(guard.AT_FIRST))
     folder = os.getcwd()
     yield
     torch.set_grad_enabled(True)

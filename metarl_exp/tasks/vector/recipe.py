@@ -99,7 +99,7 @@ class Recipe:
             kwargs["render_mode"] = render_mode
         env = gymnasium.make(spec or self.id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
         for wrapper, its_kwargs in self.wrappers:
-            env = wrapper(env, **copy.deepcopy(its_kwargs))
+            env = wrapper(env, **its_kwargs)
         return env
 
     def apply(self, env: gymnasium.Env[Any, Any], settings: Settings) -> None:

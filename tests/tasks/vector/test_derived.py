@@ -132,6 +132,14 @@ def test_mujocos_constants_are_those_of_the_task(id, path, value, workers):
     assert (seen, rewards) == stepped(with_it, actions * with_it.action_space.high, seed)
 
 
+def test_mujocos_constants_are_those_of_a_task_that_a_wrapper_puts_in():
+    vary = {"mass": {"wrapper": "Weighted", "uniform": [0.5, 1.5]}}
+    tasks = GymnasiumTasks("HalfCheetah-v5", 60, {}, vary, ["tests.environments.Weighted"], None, 0, "fork", None)
+    actions = np.random.default_rng(0).uniform(-1, 1, (40, 6)).astype(np.float32)
+    seen, rewards, seed = played(tasks, [30.0], torch.from_numpy(actions))
+    assert (seen, rewards) == stepped(edited("HalfCheetah-v5", "model.body_mass[1]", 30.0), actions, seed)
+
+
 def test_the_range_of_a_motor_is_what_a_policy_s_output_is_stretched_onto():
     """An actuator of twice the range under an output is one of the nominal range under twice the action."""
     path = "model.actuator_ctrlrange[0][1]"
