@@ -13,7 +13,7 @@ from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.vector.batch import VectorBatch
 from metarl_exp.tasks.vector.fleet import Fleet
 from metarl_exp.tasks.vector.rebuilt import rebuilt
-from metarl_exp.tasks.vector.recipe import Recipe
+from metarl_exp.tasks.vector.recipe import Recipe, Row
 from metarl_exp.tasks.vector.variation import variation
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_integer
@@ -66,7 +66,7 @@ class GymnasiumTasks:
         self.variations = tuple(variation(name, settings) for name, settings in vary.items())
         self.parameter_names = tuple(v.name for v in self.variations)
         self.recipe = Recipe(id, kwargs, wrappers, self.variations, success_key)
-        interface = self.recipe.probe(tuple(self.sample(1, torch.Generator().manual_seed(0))[0].tolist()))
+        interface = self.recipe.probe(self._row())
         self.spec = Spec(interface.observation_size, interface.action_size, interface.discrete, horizon)
         # 2: pixels are divided by 255, and what follows from attributes is renewed; where neither is, as in 1.
         self.version = 2 if interface.has_pixels or self.recipe.renews else 1
@@ -86,7 +86,7 @@ class GymnasiumTasks:
 
     def rebuilt(self) -> "GymnasiumTasks | None":
         """As in `Rebuildable`, in this process: attributes without dots are set while the constructor runs."""
-        recipe = rebuilt(self.recipe)
+        recipe = rebuilt(self.recipe, self._row())
         if recipe is None:
             return None
         other = copy.copy(self)
@@ -102,6 +102,10 @@ class GymnasiumTasks:
 
     def test_tasks(self, num_tasks: int, generator: torch.Generator) -> Tensor:
         return self.sample(num_tasks, generator)
+
+    def _row(self) -> Row:
+        """Some task."""
+        return tuple(self.sample(1, torch.Generator().manual_seed(0))[0].tolist())
 
     def make_env(
         self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device

@@ -22,17 +22,19 @@ class Part(NamedTuple):
 
     def of(self, observation: Any) -> np.ndarray:
         """This part of an observation, [size]; ValueError, naming it, for what cannot be it."""
-        value = observation
+        try:
+            return self.encoded(self._within(observation)).reshape(-1)
+        except ValueError as error:
+            where = "".join(f"[{key!r}]" for key in self.keys)
+            raise ValueError(f"observation{where} {error}: not in {self.space}") from error
+
+    def _within(self, observation: Any) -> Any:
         try:
             for key in self.keys:
-                value = value[key]
-            return self.encoded(value).reshape(-1)
-        except (KeyError, IndexError, TypeError) as error:
-            reason = f"is missing ({type(error).__name__}: {error})"
-        except ValueError as error:
-            reason = str(error)
-        where = "".join(f"[{key!r}]" for key in self.keys)
-        raise ValueError(f"observation{where} {reason}: not in {self.space}")
+                observation = observation[key]
+        except (LookupError, TypeError) as error:
+            raise ValueError("is missing") from error
+        return observation
 
 
 class Interface:
@@ -75,6 +77,7 @@ class Interface:
 
     @property
     def has_pixels(self) -> bool:
+        """Whether a part of its observations is divided by 255."""
         return any(are_pixels(part.space) for part in self.parts)
 
     def observe(self, observation: Any) -> np.ndarray:

@@ -91,7 +91,7 @@ def test_pixels_are_divided_by_255_and_no_other_numbers(space, observation, expe
         (box(1), ["x"], r"observation is \['x'\]"),
         (box(1), [1j], r"observation is \[1j\]"),
         (spaces.Dict(a=spaces.Discrete(3)), {"a": -2}, r"observation\['a'\] is -2: not in Discrete\(3\)"),
-        (spaces.Dict(a=box(1)), {"b": [0.0]}, r"observation\['a'\] is missing .*: not in Box"),
+        (spaces.Dict(a=box(1)), {"b": [0.0]}, r"observation\['a'\] is missing: not in Box"),
         (spaces.Dict(a=box(1)), np.zeros(1), r"observation\['a'\] is missing"),
         (spaces.Tuple((box(1), spaces.Dict(x=box(2)))), ([3.0], {"x": [4.0]}), r"observation\[1\]\['x'\] has shape"),
         (spaces.Tuple((box(1), box(1))), ([3.0],), r"observation\[1\] is missing"),

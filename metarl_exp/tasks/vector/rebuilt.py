@@ -7,21 +7,31 @@ with the attribute that the task says wherever the constructor sets it.
 import copy
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from metarl_exp.tasks.guard import foreign
 from metarl_exp.tasks.vector.recipe import Recipe, Row, Settings, constructor, registered
 
 OWN = "self."  # before the name of an attribute, to tell it from an argument
 
 
-def rebuilt(recipe: Recipe) -> "Rebuilt | None":
-    """The same environments, so made; None if no task has such an attribute, or no class makes the environments."""
+def rebuilt(recipe: Recipe, row: Row) -> "Rebuilt | None":
+    """The same environments, so made; None where no task, such as this one, can be there from the beginning.
+
+    That is so without attributes, with those of an object inside the environment, and where no class makes it.
+    """
     own = {v.target: v.steps[0] for v in recipe.variations if v.place == "attribute" and len(v.steps) == 1}
-    return Rebuilt(recipe, own) if own and inspect.isclass(constructor(recipe.id)) else None
+    if not own or not inspect.isclass(constructor(recipe.id)):
+        return None
+    made = Rebuilt(recipe, own)
+    with suppress(Exception), foreign():  # a constructor may refuse what it did not choose itself
+        made.make(made.settings(row).argument).close()
+        return made
 
 
 class Rebuilt(Recipe):

@@ -20,10 +20,9 @@ class Lever(gymnasium.Env):
 
     def __init__(self, kind, mass=1.0):
         self.kind, self.mass = kind, mass
+        assert kind != "particular" or self.mass == 1
         self.arm_squared = self.arm**2
-        self.inertia = {"self": lambda: self.mass, "argument": lambda: mass, "late": lambda: 0.0}[
-            kind
-        ]() * self.arm_squared
+        self.inertia = {"self": self.mass, "argument": mass}.get(kind, 0.0) * self.arm_squared
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -79,9 +78,10 @@ def test_the_bounds_of_an_action_would_show_as_well(monkeypatch, id):
     assert answered_otherwise(tasks_of(id, place)) is not None
 
 
-def test_it_cannot_be_done_without_such_an_attribute_or_without_a_class():
+def test_it_cannot_be_done_without_such_an_attribute_without_a_class_or_against_the_constructor():
     assert tasks_of("Lever-v0", {"argument": "mass"}, kind="late").rebuilt() is None
     assert tasks_of("tests.environments:Scripted-v0", {"attribute": "inner.masses[0]"}).rebuilt() is None
+    assert tasks_of("Lever-v0", {"attribute": "mass"}, kind="particular").rebuilt() is None
     assert tasks_of("LeverByFunction-v0", {"attribute": "mass"}, kind="late").rebuilt() is None
     assert not isinstance(Navigation2D(100, "scaled", False), Rebuildable)
     assert isinstance(tasks_of("Lever-v0", {"attribute": "mass"}, kind="late"), Rebuildable)
