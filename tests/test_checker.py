@@ -11,6 +11,7 @@ import torch
 from metarl_exp import build, checker
 from metarl_exp.check import check_node
 from metarl_exp.checker import FAULT, NOT_RUN, NOTE, check
+from metarl_exp.checker.finding import Subject
 from metarl_exp.tasks.base import uniform
 from metarl_exp.types import Spec, Step
 
@@ -245,13 +246,6 @@ FAULTS = {
         changed(terminal=lambda self: torch.full_like(self.x, self.t >= self.line.spec.horizon, dtype=torch.bool)),
         "a time limit is not terminal", "terminal is set with step 15",
     ),
-    "ended and cut off": (
-        changed(
-            terminal=lambda self: self.x > 0.7,
-            truncated=lambda self: self.x > 0.72,
-        ),
-        "a time limit is not terminal", "both set",
-    ),
     # randomness
     "another start each time": (changed(noise=fresh), "the same again is the same", "start"),
     "a counter": (with_env(counting), "the same again is the same", "second time: .* of step 0"),
@@ -307,6 +301,21 @@ def test_a_planted_fault_is_found_by_its_check_and_by_no_other(fault):
     findings = check(distribution)
     assert verdicts(findings, FAULT) == {name}, findings
     assert any(re.search(message, f.seen) for f in findings if f.verdict == FAULT), findings
+
+
+def test_an_end_in_the_step_in_which_a_time_limit_runs_out_is_neither_a_fault_nor_noted():
+    """Gymnasium allows both flags; other episodes are cut off alone."""
+
+    def terminal(self):
+        return (self.x > 0.7) & torch.tensor(self.t == 8)
+
+    distribution = changed(terminal=terminal, truncated=lambda self: torch.full_like(self.x, self.t == 8).bool())
+    record = Subject(distribution).episodes
+    assert (record.terminal & record.truncated).any()
+    assert (~record.terminal & record.truncated).any()
+    findings = check(distribution)
+    assert verdicts(findings, FAULT) == set()
+    assert [f for f in findings if "terminal is set" in f.seen] == []
 
 
 @pytest.mark.parametrize("limited", [True, False])
@@ -390,6 +399,10 @@ NOTES = {
     "a limit of its own": (
         changed(truncated=lambda self: torch.full_like(self.x, self.t == 12, dtype=torch.bool)),
         "a time limit is not terminal", r"\(truncated\) after 12 of 16 steps",
+    ),
+    "ends whenever it is cut off": (
+        changed(terminal=lambda self: self.x > 0.7, truncated=lambda self: self.x > 0.72),
+        "a time limit is not terminal", r"terminal is set in all \d episodes that were truncated",
     ),
     "no turns": (changed(reset=takes_over, push=if_last), "batches share nothing", "refuse to .*: RuntimeError"),
 }  # fmt: skip

@@ -106,7 +106,10 @@ def every_action_is_taken(subject: Subject) -> Iterator[Seen]:
 
 
 def a_time_limit_is_not_terminal(subject: Subject) -> Iterator[Seen]:
-    """`terminal` says that the MDP ended: never together with `truncated`, and never because time was up."""
+    """`terminal` says that the MDP ended, and is never set because time was up.
+
+    Both flags in one step are allowed: the MDP ended in the very step in which time ran out, and `terminal` counts.
+    """
     records = [subject.episodes, subject.whole_episodes(1)]
     lengths = torch.stack([record.lengths() for record in records])
     terminal = torch.stack([record.terminal.any(-1) for record in records])
@@ -119,11 +122,11 @@ def a_time_limit_is_not_terminal(subject: Subject) -> Iterator[Seen]:
 
 
 def _both_flags(records: list[Record]) -> Iterator[Seen]:
-    """Contradictions: an episode that both ended and was only cut off."""
-    for record in records:
-        for task, episode, step in (record.terminal & record.truncated).nonzero().tolist()[:1]:
-            yield fault(f"terminal and truncated are both set in task {task}, episode {episode}, step {step}")
-            return
+    """Where every episode that was cut off also ended, the two cannot be told apart from outside."""
+    cut_off = sum(int(record.truncated.sum()) for record in records)
+    both = sum(int((record.terminal & record.truncated).sum()) for record in records)
+    if both and both == cut_off:
+        yield note(f"terminal is set in all {both} episodes that were truncated; it counts as the end of the MDP")
 
 
 def _all_at_once(subject: Subject, lengths: Tensor, terminal: Tensor) -> Iterator[Seen]:
