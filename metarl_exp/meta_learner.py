@@ -29,13 +29,14 @@ from metarl_exp.maths.parameters import Parameters, unflatten
 from metarl_exp.objective import MAML, MetaBatch, MetaFunction, MetaObjective
 from metarl_exp.outer_optimizer import PPO, TRPO, TorchOptimizer
 from metarl_exp.ranks import ALONE, Ranks
+from metarl_exp.rehearsal import require_repeatable
 from metarl_exp.sampler import Sampler, episodes_of, mean_returns, success_rates
 from metarl_exp.statistics import t_interval
 from metarl_exp.streams import Streams, streams
 from metarl_exp.tasks import TaskDistribution
 from metarl_exp.tasks.base import Divisible
 from metarl_exp.types import Critic, Iteration, Policy
-from metarl_exp.validation import require_integer, require_number
+from metarl_exp.validation import require_flag, require_integer, require_number
 
 
 class MetaLearner:
@@ -44,6 +45,9 @@ class MetaLearner:
     The constructor makes plain MAML: SGD of step size `inner_lr` inside, for `inner_steps` steps on `trajectories`
     fresh episodes each; Adam of step size `outer_lr` outside; `batch_size` tasks in a meta-batch; second order. θ are
     the parameters of `policy`, which training changes in place. `from_parts` takes any other composition.
+
+    A few steps of a few tasks are rehearsed. ValueError if they cannot be repeated, unless `allow_stateful`: then
+    environments may remember earlier episodes, and no number can be had twice.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class MetaLearner:
         *,
         trajectories: int = 20,
         seed: int = 0,
+        allow_stateful: bool = False,
     ) -> None:
         objective = MAML()
         inner_optimizer = InnerOptimizer("SGD", inner_lr, {})
@@ -71,6 +76,7 @@ class MetaLearner:
             meta_batch_size=batch_size,
             trajectories=trajectories,
             streams=streams(seed),
+            allow_stateful=allow_stateful,
         )
 
     @classmethod
@@ -95,6 +101,8 @@ class MetaLearner:
         streams: Streams,
         environment_timeout: float | None = None,
         ranks: Ranks = ALONE,
+        allow_stateful: bool = False,
+        rehearsed: bool = False,
     ) -> None:
         require_integer("meta_batch_size", meta_batch_size, low=1)
         ranks.require_shares(
@@ -115,6 +123,9 @@ class MetaLearner:
             )
         if environment_timeout is not None:
             require_number("environment_timeout", environment_timeout, above=0)
+        require_flag("allow_stateful", allow_stateful)
+        if not rehearsed:
+            require_repeatable(task_distribution, allow_stateful, environment_timeout)
         self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
         self.adaptation, self.objective, self.outer_optimizer = adaptation, objective, outer_optimizer
         self.combiner, self.ranks = combiner, ranks

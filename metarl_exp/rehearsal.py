@@ -1,17 +1,28 @@
 """Episodes whose actions are fixed beforehand: what the checker and an environment's identity compare.
 
-With no policy in between, two records differ only if the environments, their tasks or their randomness do.
+With no policy in between, two records differ only if the environments, their tasks or their randomness do. So a few of
+them are played before any training (`require_repeatable`): environments that answer otherwise the second time make
+results that nobody can repeat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from metarl_exp.streams import stream
+from metarl_exp.tasks.base import Closeable, TaskDistribution
+from metarl_exp.tasks.guard import guarded
 from metarl_exp.types import BatchedEnv, Spec
+
+TASKS, STEPS = 3, 5  # that are rehearsed before training; ours. A memory shows at once, and some steps take 10 ms
+CPU = torch.device("cpu")
 
 
 class Record(NamedTuple):
@@ -95,3 +106,121 @@ def difference(one: Record, other: Record, episodes: Tensor | None = None) -> st
             values = " and ".join(f"{x[tuple(place)].item():.6g}" for x in (a, b))
             found.append((step - (name == "start"), f"{what}, task {task}, episode {episode}: {values}"))
     return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+class Repetition(NamedTuple):
+    """Where the same episodes were not the same, in words; None where they were."""
+
+    second_time: str | None  # in environments that were used before, and in new ones
+    in_company: str | None  # beside some tasks, and beside others
+
+
+def repeat(distribution: TaskDistribution, tasks: Tensor, actions: Tensor) -> Repetition:
+    """Play tasks [N, …] with actions [N, M, T, …] again and again, with one seed, in two orders of the tasks.
+
+    First they come from the last to the first; then from the first to the last, in the same environments; then once
+    more in new ones, with the global generators elsewhere. What environments remember, or each has of its own, shows
+    between the last two plays; what they share, in the middle one of an odd number of tasks, whose place is the same.
+    """
+
+    def play(rows: Tensor) -> Record:
+        env = distribution.make_env(rows.clone(), actions.shape[1], torch.Generator().manual_seed(0), CPU)
+        return rehearse(env, actions)
+
+    backwards = tasks.flip(0)
+    with global_generators(1):
+        reordered, used = play(backwards), play(tasks)
+    _close(distribution)
+    with global_generators(2) as moved:
+        new = play(tasks)
+    _close(distribution)
+    found = difference(used, new)
+    if found and moved:
+        found += f"; the global random generator of {' and '.join(moved)} was drawn from"
+    in_its_place = (backwards == tasks).all(1, keepdim=True).expand(actions.shape[:2])
+    return Repetition(found, difference(reordered, used, in_its_place))
+
+
+@torch.no_grad()
+def overwritten(distribution: TaskDistribution, tasks: Tensor, actions: Tensor) -> list[str]:
+    """Tensors that were written to after they were handed over: the tasks, the actions, and what came back.
+
+    Actions [N, M, T, …] are taken tenfold if they are continuous, so that whoever clips them in place is seen.
+    """
+    actions = 10 * actions if actions.is_floating_point() else actions
+    handed: list[tuple[str, Tensor, Tensor]] = []  # what, the tensor itself, and how it was
+
+    def hand(what: str, tensor: Tensor) -> Tensor:
+        handed.append((what, tensor, tensor.clone()))
+        return tensor
+
+    rows, generator = hand("the tasks", tasks.clone()), torch.Generator().manual_seed(0)
+    env = distribution.make_env(rows, actions.shape[1], generator, CPU)
+    hand("the observation of the reset", env.reset())
+    for t in range(actions.shape[2]):
+        step = env.step(hand(f"the actions of step {t}", actions[:, :, t].clone()))
+        for name, value in step._asdict().items():
+            if value is not None:
+                hand(f"{name} of step {t}", value)
+        if (step.terminal | step.truncated).all():
+            break
+    return [what for what, now, then in handed if ((now != then) & (now == now)).any()]
+
+
+def require_repeatable(distribution: TaskDistribution, allow_stateful: bool, limit: float | None = None) -> None:
+    """Raise ValueError unless a few steps of a few tasks can be repeated, and leave alone what they are given.
+
+    `allow_stateful` asks for the latter only. Raises EnvironmentFailure if the environments raise, or take more than
+    `limit` seconds.
+    """
+    tasks = distribution.sample(TASKS, stream(0, "rehearsal/tasks"))
+    actions = random_actions(distribution.spec, (len(tasks), 1, min(STEPS, distribution.spec.horizon)), 0)
+    with guarded("the rehearsal", limit):
+        written = overwritten(distribution, tasks.flip(0), actions)  # in the order in which `repeat` begins
+        repetition = Repetition(None, None) if allow_stateful else repeat(distribution, tasks, actions)
+    if written:
+        raise ValueError(f"tasks: environments write to {written[0]} after it was handed over: make a copy")
+    if repetition.second_time:
+        raise ValueError(
+            f"tasks: the same episodes have other numbers the second time: {repetition.second_time}. An environment or "
+            "wrapper remembers earlier episodes, or draws from a generator that no seed reaches, or looks at the "
+            "clock: no run continues bit for bit, and an evaluation depends on those before; allow_stateful=true "
+            "trains all the same"
+        )
+    if repetition.in_company:
+        raise ValueError(
+            f"tasks: the same episodes have other numbers beside other tasks: {repetition.in_company}. Environments "
+            "share something, such as an attribute of their class; allow_stateful=true trains all the same"
+        )
+
+
+def _close(distribution: TaskDistribution) -> None:
+    if isinstance(distribution, Closeable):
+        distribution.close()
+
+
+@contextmanager
+def global_generators(seed: int) -> Iterator[list[str]]:
+    """The global generators seeded within the block and put back after it; the list names those that moved in it."""
+
+    def states() -> dict[str, list[int]]:
+        key = np.random.get_state(legacy=True)
+        return {
+            "torch": torch.get_rng_state().tolist(),
+            "numpy": [*np.asarray(key[1]).tolist(), key[2]],  # type: ignore[index]
+            "Python": [*random.getstate()[1]],
+        }
+
+    moved: list[str] = []
+    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        before = states()
+        yield moved
+        moved += [name for name, state in states().items() if state != before[name]]
+    finally:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+        random.setstate(kept[2])

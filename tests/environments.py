@@ -212,11 +212,70 @@ class Switches(Descent):
         return self.w.numpy().copy(), -self.w.item(), False, False, {}
 
 
+class Stateful(gymnasium.Env):
+    """Does one thing, of those below, that makes the same episode another one the second time.
+
+    Without a deed it observes the wind, a noise of its seed and the number of the step, and its reward is the wind.
+    """
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float64)
+    blown = 0.0  # by all copies together
+
+    def __init__(self, deed=None):
+        self.deed, self.wind, self.goal, self.episodes, self.own = deed, 0.0, [0.0], 0, 0.0
+        if deed == "draws_when_made":
+            self.own = np.random.default_rng().random()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=None if self.deed == "ignores_the_seed" else seed)
+        self.steps, self.noise, self.episodes = 0, self.np_random.random(), self.episodes + 1
+        return self.observation(), {}
+
+    def step(self, action):
+        self.steps += 1
+        deed = getattr(self, self.deed) if self.deed and self.deed in vars(type(self)) else lambda: 0.0
+        return self.observation(), self.wind + deed(), False, False, {}
+
+    def observation(self):
+        if self.deed == "samples_its_space":
+            self.noise = self.action_space.sample()[0]
+        return np.array([self.wind + self.own, self.noise, self.steps])
+
+    def counts_episodes(self):
+        return self.episodes
+
+    def keeps_its_first_task(self):
+        """Told only by another order of the tasks: one that comes again finds what it left."""
+        self.first = getattr(self, "first", self.wind)
+        return self.first
+
+    def rewrites_its_task(self):
+        self.goal[0] += 1.0
+        return self.goal[0]
+
+    def looks_at_the_clock(self):
+        return time.perf_counter()
+
+    def draws_from_a_global_generator(self):
+        return np.random.random()
+
+    def shares_an_attribute_of_its_class(self):
+        Stateful.blown = 0.5 * Stateful.blown + self.wind
+        return Stateful.blown
+
+    def restores_what_all_copies_share(self):
+        """Only within a batch can another copy be told."""
+        if self.steps == 1:
+            Stateful.blown = self.wind
+        return Stateful.blown
+
+
 class Unpicklable(Exception):
     """An exception that no pipe would take."""
 
 
-for entry_point in (Scripted, Faulty, Camera, Descent, Switches):
+for entry_point in (Scripted, Faulty, Stateful, Camera, Descent, Switches):
     name = f"{entry_point.__name__}-v0"
     if name not in gymnasium.registry:
         gymnasium.register(name, entry_point=entry_point, max_episode_steps=2)

@@ -27,7 +27,7 @@ FAULTY = """
 _target_: metarl_exp.tasks.GymnasiumTasks
 id: tests.environments:Faulty-v0
 horizon: 4
-kwargs: {deed: raises, good_episodes: 2} # two a meta-iteration: the second one goes wrong
+kwargs: {deed: raises, good_episodes: 3} # as many as are rehearsed; two a meta-iteration: the second one goes wrong
 vary: {mass: {attribute: mass, uniform: [0.9, 1.3]}}
 wrappers: []
 success_key: null

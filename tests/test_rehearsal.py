@@ -1,10 +1,26 @@
-"""Episodes with fixed actions, in a scripted environment whose every number is known."""
+"""Episodes with fixed actions, in a scripted environment whose every number is known; and what a training refuses."""
 
+import random
+import sys
+
+import numpy as np
 import pytest
 import torch
 
-from metarl_exp.rehearsal import difference, extreme_actions, interleave, random_actions, rehearse
-from metarl_exp.types import Spec, Step
+from metarl_exp import MetaLearner, build, train
+from metarl_exp.checker import FAULT, check
+from metarl_exp.policy import GaussianMLP
+from metarl_exp.rehearsal import (
+    difference,
+    extreme_actions,
+    interleave,
+    random_actions,
+    rehearse,
+    repeat,
+    require_repeatable,
+)
+from metarl_exp.tasks import GymnasiumTasks, Navigation2D
+from metarl_exp.types import EnvironmentFailure, Spec, Step
 
 LENGTHS = torch.tensor([[3, 1], [2, 5]])  # when the episodes end; [0, 1] is cut off, the others end in the MDP
 CONTINUOUS = Spec(observation_size=1, action_size=2, discrete=False, horizon=4)
@@ -96,3 +112,148 @@ def test_random_actions_are_in_range_and_of_their_seed(spec):
 def test_extreme_actions_are_the_ends_of_the_range():
     assert extreme_actions(DISCRETE, (3, 4)).tolist() == [[[0] * 4, [4] * 4]] * 3
     assert extreme_actions(CONTINUOUS, (1, 2), 10.0).tolist() == [[[[-10.0] * 2] * 2, [[10.0] * 2] * 2]]
+
+
+# ---- before a training
+
+
+def stateful(deed=None, **settings):
+    vary = {"wind": {"attribute": "wind", "uniform": [-1.0, 1.0]}}
+    given = {
+        "id": "tests.environments:Stateful-v0",
+        "horizon": 10,
+        "kwargs": {"deed": deed},
+        "vary": vary,
+        "wrappers": [],
+        "success_key": None,
+        "workers": 0,
+        "start_method": "fork",
+        "requires": None,
+    }
+    return GymnasiumTasks(**given | settings)
+
+
+def learner(distribution, **settings):
+    policy = GaussianMLP([4], "tanh", 1.0, 1e-6, 1e3, distribution.spec)
+    return MetaLearner(distribution, policy, 0.1, 1e-2, 1, 2, trajectories=2, **settings)
+
+
+GOALS = {"goal": {"attribute": "goal", "choice": [[1.0], [2.0], [3.0]]}}
+REFUSED = {  # by deed: which question finds it, and where
+    "counts_episodes": ("the second time", "rewards of step 0, task 0, episode 0: "),
+    "keeps_its_first_task": ("the second time", "rewards of step 0"),
+    "ignores_the_seed": ("the second time", r"start\[1\], task 0"),
+    "samples_its_space": ("the second time", r"start\[1\], task 0"),
+    "draws_when_made": ("the second time", r"start\[0\], task 0"),
+    "looks_at_the_clock": ("the second time", "rewards of step 0"),
+    "draws_from_a_global_generator": ("the second time", "rewards of step 0.*global random generator of numpy"),
+    "shares_an_attribute_of_its_class": ("the second time", "rewards of step 0"),
+    "restores_what_all_copies_share": ("beside other tasks", "rewards of step 1, task 1"),
+}
+
+
+@pytest.mark.parametrize("deed", REFUSED)
+def test_an_environment_that_is_another_the_second_time_is_refused_with_what_differed_and_where(deed):
+    question, place = REFUSED[deed]
+    with pytest.raises(ValueError, match=f"{question}: {place}.*allow_stateful=true"):
+        learner(stateful(deed))
+
+
+@pytest.mark.parametrize("deed", REFUSED)
+def test_the_checker_finds_what_a_training_refuses(deed):
+    assert any(finding.verdict == FAULT for finding in check(stateful(deed)))
+
+
+def test_an_environment_without_a_deed_is_not_refused():
+    distribution = stateful()
+    tasks, planned = torch.tensor([[-1.0], [0.5], [1.0]]).double(), random_actions(distribution.spec, (3, 2, 4), 0)
+    assert repeat(distribution, tasks, planned) == (None, None)
+    learner(distribution).train(1)
+
+
+def test_a_task_that_is_rewritten_in_place_is_refused():
+    """The value is a list, the same object in every episode of the task."""
+    with pytest.raises(ValueError, match="the second time: rewards of step 0"):
+        learner(stateful("rewrites_its_task", vary=GOALS))
+
+
+def test_in_workers_as_in_this_process():
+    with pytest.raises(ValueError, match="the second time: rewards of step 0, task 0"):
+        learner(stateful("counts_episodes", workers=2))
+
+
+def test_a_wrapper_that_normalises_by_what_it_has_seen_is_refused_unless_it_may():
+    """Its statistics are in no checkpoint, and another set for every copy of the environment."""
+    wrapped = {"wrappers": ["gymnasium.wrappers.NormalizeObservation"]}
+    with pytest.raises(ValueError, match=r"the second time: start\[0\], task 0, episode 0"):
+        learner(stateful(**wrapped))
+    learner(stateful(**wrapped), allow_stateful=True).train(1)
+
+
+class Overwriting(Navigation2D):
+    """Halves what it is given."""
+
+    def make_env(self, tasks, trajectories, generator, device):
+        env = super().make_env(tasks, trajectories, generator, device)
+        tasks.mul_(0.5)
+        return env
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_what_is_handed_over_has_to_be_left_alone_whatever_is_allowed(allowed):
+    with pytest.raises(ValueError, match="write to the tasks after"):
+        learner(Overwriting(100, "scaled", False), allow_stateful=allowed)
+
+
+def test_what_an_environment_raises_is_said_with_where():
+    class Broken(Navigation2D):
+        def make_env(self, *_):
+            raise ZeroDivisionError("no")
+
+    with pytest.raises(EnvironmentFailure, match="the rehearsal: ZeroDivisionError: no"):
+        learner(Broken(100, "scaled", False))
+
+
+def test_a_rehearsal_leaves_the_global_generators_as_they_were():
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    with pytest.raises(ValueError, match="numpy"):
+        require_repeatable(stateful("draws_from_a_global_generator"), allow_stateful=False)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
+
+
+TINY = [
+    "experiment=smoke", "tracker=none", "threads=1", "policy.hidden_sizes=[4]", "iterations=1", "tasks=pendulum",
+    "tasks.horizon=5", "evaluation.test_tasks=2", "evaluation.validation_tasks=2", "trajectories=2",
+]  # fmt: skip
+WRAPPED = "tasks.wrappers=[gymnasium.wrappers.NormalizeObservation]"
+
+
+def test_the_command_refuses_in_one_line_before_there_is_a_folder_and_takes_the_key(tmp_path, monkeypatch, undrawn):
+    command = ["metarl-train", *TINY, WRAPPED, f"output_root={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert str(ended.value.code).startswith("metarl-train: tasks: the same episodes have other numbers the second time")
+    assert "\n" not in str(ended.value.code)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(sys, "argv", [*command, "allow_stateful=true"])
+    train.main()
+    (path,) = tmp_path.iterdir()
+    config = build.load_config(path)
+    assert config.allow_stateful
+    assert build.fingerprint(config) != build.fingerprint(build.compose([*TINY, WRAPPED]))
+
+
+def test_a_command_that_builds_twice_rehearses_once(monkeypatch):
+    plays = []
+    original = GymnasiumTasks.make_env
+    monkeypatch.setattr(
+        GymnasiumTasks, "make_env", lambda self, *arguments: plays.append(1) or original(self, *arguments)
+    )
+    once = ["tasks=acrobot", "policy=categorical_mlp", "tasks.horizon=17"]
+    for overrides in (once, [*once, "adaptation.order=first", "seed=3"]):
+        build.build(build.compose(overrides))
+    assert len(plays) == 4
+    build.build(build.compose([*once, "tasks.horizon=18"]))
+    assert len(plays) == 8

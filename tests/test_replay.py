@@ -227,10 +227,10 @@ class Restless(CountdownEnv):
         return super().step(action)._replace(reward=torch.full(self.lengths.shape, Restless.number))
 
 
-def learner_of(distribution) -> MetaLearner:
+def learner_of(distribution, **settings) -> MetaLearner:
     torch.manual_seed(0)
     policy = CategoricalMLP([4], "tanh", distribution.spec)
-    return MetaLearner(distribution, policy, inner_lr=0.1, outer_lr=1e-3, inner_steps=1, batch_size=2)
+    return MetaLearner(distribution, policy, inner_lr=0.1, outer_lr=1e-3, inner_steps=1, batch_size=2, **settings)
 
 
 def protocol(**changes) -> Evaluation:
@@ -286,8 +286,9 @@ def test_what_can_be_neither_drawn_nor_photographed_is_said_at_once(tmp_path):
 
 
 def test_environments_that_never_do_the_same_twice_are_refused(tmp_path):
+    learner = learner_of(Countdown(env=Restless), allow_stateful=True)
     with pytest.raises(ValueError, match="went another way with the same seed"):
-        filmed(Countdown(env=Restless), tmp_path / "film.gif")
+        make_film(learner, protocol(), learner.theta, Filming(tasks=[0, 2]), tmp_path / "film.gif")
 
 
 def test_all_tasks_are_not_more_than_there_are(tmp_path):
@@ -306,11 +307,17 @@ def test_a_title_names_no_more_parameters_than_it_has_room_for():
 def test_environments_are_given_back(navigation, monkeypatch):
     from metarl_exp.tasks import Navigation2D
 
-    closed = []
+    closed, shot = [], []
+
+    def refuse(learner, *_):
+        shot.append(learner.task_distribution)
+        raise ValueError("no film")
+
     monkeypatch.setattr(Navigation2D, "close", lambda self: closed.append(self), raising=False)
-    with pytest.raises(ValueError, match="there are test tasks"):
-        replay.replay(navigation, ["tasks=[99]"])
-    assert len(closed) == 1
+    monkeypatch.setattr(replay, "make_film", refuse)
+    with pytest.raises(ValueError, match="no film"):
+        replay.replay(navigation, [])
+    assert closed[-1] is shot[0]
 
 
 def test_no_display_is_asked_for(tmp_path, monkeypatch):

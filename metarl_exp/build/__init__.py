@@ -49,6 +49,7 @@ NOT_IN_FINGERPRINT = (
 ADDED: dict[str, Any] = {
     "oracle": False,
     "trial_episodes": None,
+    "allow_stateful": False,
     "rank_timeout": 600.0,
     "evaluation.multiples": [1.0],
     "combiner._target_": "metarl_exp.combiner.Mean",
@@ -65,6 +66,10 @@ NEUTRAL: dict[str, Any] = ADDED | {
     "outer_optimizer.max_gradient_norm": None,
     "tasks.engine": "c",
 }
+
+
+# Tasks that were rehearsed in this process, by their class and settings: one command may build its learner twice.
+_rehearsed: set[tuple[Any, str]] = set()
 
 
 class Parts(NamedTuple):
@@ -159,6 +164,7 @@ def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
     require_number("rank_timeout", config.rank_timeout, above=0)
     generators = streams(config.seed)
     tasks = task_distribution(config)
+    rehearsed = located("tasks._target_", config.tasks["_target_"]), _task_settings(config)
     policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
     objective = component("objective", config.objective, ranks=ranks)
     adaptation = component(
@@ -182,7 +188,10 @@ def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
         streams=generators,
         environment_timeout=config.environment_timeout,
         ranks=ranks,
+        allow_stateful=config.allow_stateful,
+        rehearsed=rehearsed in _rehearsed,
     )
+    _rehearsed.add(rehearsed)
     if config.init_from is not None:
         learner.theta = load_theta(Path(config.init_from), "best", like=learner.theta)
     return Parts(learner, component("evaluation", config.evaluation), component("tracker", config.tracker))
@@ -195,6 +204,12 @@ def task_distribution(config: DictConfig) -> TaskDistribution:
     if config.oracle:
         tasks = Oracle(tasks)
     return tasks if config.trial_episodes is None else Trials(tasks, config.trial_episodes)
+
+
+def _task_settings(config: DictConfig) -> str:
+    """All that `task_distribution` reads, and what a rehearsal asks for."""
+    settings = [config.oracle, config.trial_episodes, config.allow_stateful]
+    return json.dumps([OmegaConf.to_container(config.tasks, resolve=True), *settings])
 
 
 def training_steps(config: DictConfig) -> int:

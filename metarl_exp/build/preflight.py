@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from metarl_exp.build.overrides import check_overrides
 from metarl_exp.ranks import Place, Ranks
 from metarl_exp.run_folder import FolderRefused
 from metarl_exp.sweep import Sweep
+from metarl_exp.types import EnvironmentFailure
 
 
 def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
@@ -47,8 +49,15 @@ def refuse_ranks(place: Place) -> None:
 
 @contextmanager
 def refusing(place: Place) -> Iterator[None]:
-    """SystemExit with one line, said by the first of several ranks, for whatever is wrong before anything runs."""
+    """SystemExit with one line, said by the first of several ranks, for whatever is wrong before anything runs.
+
+    Above it stands the traceback of an environment that went wrong in the rehearsal.
+    """
     try:
         yield
+    except EnvironmentFailure as failure:
+        if place.rank == 0:
+            traceback.print_exception(failure.__cause__)
+        raise SystemExit(f"metarl-train: {failure}" if place.rank == 0 else 1) from None
     except (ValueError, ModuleNotFoundError, FolderRefused, HydraException) as error:
         raise SystemExit(f"metarl-train: {error}" if place.rank == 0 else 1) from None

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from metarl_exp.checker.finding import Seen, Subject, fault, note, passed
-from metarl_exp.rehearsal import Record, difference, extreme_actions, interleave, random_actions
+from metarl_exp.rehearsal import (
+    Record,
+    difference,
+    extreme_actions,
+    global_generators,
+    interleave,
+    overwritten,
+    random_actions,
+    repeat,
+)
 
 SHORT, LONG = 15, 400  # steps that do for most comparisons, and those in which an effect of the task must be seen
 COLUMNS = 8  # of a task, that are varied one at a time
 
 
 def the_same_again_is_the_same(subject: Subject) -> Iterator[Seen]:
-    """The same tasks, actions and generator give the same numbers, bit for bit, whatever the global generators do."""
-    records = []
-    for seed in (1, 1, 2):
-        with global_generators(seed):
-            records.append(_shared_actions(subject, 0))
-    again, elsewhere = (difference(records[0], other) for other in records[1:])
-    if again:
-        yield fault(f"other numbers the second time: {again}")
-    elif elsewhere:
-        yield fault(f"numbers follow the global random generators, not the one given: {elsewhere}")
+    """The same tasks, actions and generator give the same numbers, bit for bit.
+
+    In environments that were used before as in new ones, and whatever the global generators do.
+    """
+    tasks, actions = subject.tasks[:2], _shared_actions(subject)
+    found = repeat(subject.distribution, tasks, actions).second_time
+    if found:
+        yield fault(f"other numbers the second time: {found}")
     else:
-        yield passed(f"{int(records[0].alive.sum())} steps, three times")
+        yield passed(f"{actions.shape[2]} steps of {len(tasks)} tasks, in used and in new environments")
 
 
 def randomness_comes_from_the_generator(subject: Subject) -> Iterator[Seen]:
     """Another generator gives other noise, no seed is built in, and the global generators are left as they are."""
     with global_generators(1) as moved:
-        one, other = (_shared_actions(subject, seed) for seed in (0, 1))
+        actions = _shared_actions(subject)
+        one, other = (subject.play(subject.tasks[:2], actions, seed) for seed in (0, 1))
     if moved:
         yield fault(f"draws from or seeds the global random generator of {' and '.join(moved)}")
     yield _seeded(one, other)
@@ -59,37 +64,10 @@ def _seeded(one: Record, other: Record) -> Seen:
     return passed(f"{', '.join(follow)} follow the generator")
 
 
-def _shared_actions(subject: Subject, seed: int) -> Record:
-    """Two tasks × three episodes, all with the same random actions."""
+def _shared_actions(subject: Subject) -> Tensor:
+    """The same random actions for two tasks × three episodes, [2, 3, T, …]."""
     actions = random_actions(subject.distribution.spec, (1, 1, subject.steps(SHORT)), 0)
-    return subject.play(subject.tasks[:2], actions.expand(2, 3, *actions.shape[2:]), seed)
-
-
-@contextmanager
-def global_generators(seed: int) -> Iterator[list[str]]:
-    """The global generators seeded within the block and put back after it; the list names those that moved in it."""
-
-    def states() -> dict[str, list[int]]:
-        key = np.random.get_state(legacy=True)
-        return {
-            "torch": torch.get_rng_state().tolist(),
-            "numpy": [*np.asarray(key[1]).tolist(), key[2]],  # type: ignore[index]
-            "Python": [*random.getstate()[1]],
-        }
-
-    moved: list[str] = []
-    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        random.seed(seed)
-        before = states()
-        yield moved
-        moved += [name for name, state in states().items() if state != before[name]]
-    finally:
-        torch.set_rng_state(kept[0])
-        np.random.set_state(kept[1])
-        random.setstate(kept[2])
+    return actions.expand(2, 3, *actions.shape[2:])
 
 
 def tasks_are_applied(subject: Subject) -> Iterator[Seen]:
@@ -200,29 +178,10 @@ def batches_share_nothing(subject: Subject) -> Iterator[Seen]:
 
 def tensors_are_left_alone(subject: Subject) -> Iterator[Seen]:
     """Tasks and actions that were given, and answers that were returned, are not written to afterwards."""
-    spec = subject.distribution.spec
-    actions = random_actions(spec, (3, 2, subject.steps(SHORT)), 0)
-    if not spec.discrete:
-        actions = 10 * actions  # so that whoever clips in place is seen
-    handed: list[tuple[str, Tensor, Tensor]] = []  # what, the tensor itself, and how it was
-
-    def hand(what: str, tensor: Tensor) -> Tensor:
-        handed.append((what, tensor, tensor.clone()))
-        return tensor
-
-    tasks, generator = hand("the tasks", subject.tasks[:3].clone()), torch.Generator().manual_seed(0)
-    env = subject.distribution.make_env(tasks, 2, generator, torch.device("cpu"))
-    hand("the observation of the reset", env.reset())
-    for t in range(actions.shape[2]):
-        step = env.step(hand(f"the actions of step {t}", actions[:, :, t].clone()))
-        for name, value in step._asdict().items():
-            if value is not None:
-                hand(f"{name} of step {t}", value)
-        if (step.terminal | step.truncated).all():
-            break
-    changed = [what for what, now, then in handed if ((now != then) & (now == now)).any()]
+    actions = random_actions(subject.distribution.spec, (3, 2, subject.steps(SHORT)), 0)
+    changed = overwritten(subject.distribution, subject.tasks[:3], actions)
     if changed:
         more = f" and {len(changed) - 1} more" if changed[1:] else ""
         yield fault(f"written to after they were handed over: {changed[0]}{more}")
     else:
-        yield passed(f"tasks, actions and answers, {len(handed)} tensors, are as they were")
+        yield passed(f"tasks, actions and answers of {actions.shape[2]} steps are as they were")
