@@ -29,7 +29,7 @@ def test_a_sound_distribution_passes_with_status_0(checked):
     status, printed = checked("navigation_2d", "horizon=5", "varying_start=true")
     assert status == 0
     assert "no fault found" in printed
-    assert printed.count("passed") == 12
+    assert printed.count("passed") == 13
     assert "horizon=5), version 1, 4 task parameters" in printed
 
 

@@ -108,8 +108,16 @@ def verdicts(findings, verdict):
 
 def test_a_clean_distribution_has_neither_faults_nor_notes():
     findings = check(Line(), Line)
-    assert len(findings) == len({f.check for f in findings}) == 13
+    assert len(findings) == len({f.check for f in findings}) == 14
     assert verdicts(findings, "passed") == {f.check for f in findings}, findings
+
+
+def test_attributes_that_are_set_in_time_are_as_if_built_in():
+    findings = check(Levered(early=False), lambda horizon: Levered(early=False, horizon=horizon))
+    assert [f.seen for f in findings if f.check == "attributes are as if built in"] == [
+        "set attributes gave the numbers of environments that were made with them"
+    ]
+    assert verdicts(findings, FAULT) == set()
 
 
 GLOBAL = {
@@ -177,6 +185,26 @@ def last_for_all(line, tasks, rows, generator):
 def tiled(line, tasks, rows, generator):
     """Rows laid out as if episodes came first."""
     return line, tasks.float().repeat(rows.shape[1], 1).view_as(rows), generator
+
+
+class Levered(Line):
+    """The wind blows with the square of a number that environments compute when they are made.
+
+    Those of `rebuilt` have the task then; the others, made for a wind of one, are given theirs later. If it is `early`
+    that the square is computed, it stays one.
+    """
+
+    def __init__(self, early, rebuilding=False, horizon=16):
+        super().__init__(horizon)
+        self.early, self.rebuilding = early, rebuilding
+
+    def make_env(self, tasks, trajectories, generator, device):
+        goal, wind = tasks.float().unsqueeze(1).expand(-1, trajectories, -1).unbind(-1)
+        square = torch.ones_like(wind) if self.early and not self.rebuilding else wind.square()
+        return LineEnv(self, torch.stack([goal + 0.1 * wind, square], dim=-1), generator)
+
+    def rebuilt(self):
+        return Levered(self.early, rebuilding=True, horizon=self.spec.horizon)
 
 
 FAULTS = {
@@ -274,6 +302,9 @@ FAULTS = {
         "tasks are applied", "gave the same",
     ),
     "the first task for all": (with_env(first_for_all), "neighbours do not matter", "of step 0"),
+    "a number from before": (
+        Levered(early=True), "attributes are as if built in", r"observations\[0\] of step 0.*stays behind",
+    ),
     # neighbours
     "the last task for all": (with_env(last_for_all), "neighbours do not matter", "of step 0"),
     "tasks and episodes mixed up": (with_env(tiled), "neighbours do not matter", "of step 0"),
@@ -336,7 +367,7 @@ def test_an_end_that_moves_with_the_horizon_is_found_where_random_actions_never_
 
 def test_what_failed_first_is_not_repeated_by_what_needs_it():
     findings = check(changed(reset=lambda self: 1 // 0))
-    assert [f.verdict for f in findings] == ["passed", "passed", FAULT, *[NOT_RUN] * 10]
+    assert [f.verdict for f in findings] == ["passed", "passed", FAULT, *[NOT_RUN] * 11]
 
 
 # ---- what is worth knowing and no fault
@@ -366,6 +397,9 @@ def if_last(self, action):
 
 
 NOTES = {
+    "environments that cannot be made anew": (
+        drawn(rebuilt=lambda self: None), "attributes are as if built in", "not compared",
+    ),
     "no effect of wind": (
         with_env(lambda line, tasks, rows, generator: (line, rows * torch.tensor([1.0, 0.0]), generator)),
         "tasks are applied", "no effect of wind was seen",

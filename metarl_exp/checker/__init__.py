@@ -35,6 +35,7 @@ CLAIMS: tuple[Check, ...] = (
     answers.a_time_limit_is_not_terminal,
     independence.randomness_comes_from_the_generator,
     independence.tasks_are_applied,
+    independence.attributes_are_as_if_built_in,
     independence.neighbours_do_not_matter,
     independence.batches_share_nothing,
     independence.tensors_are_left_alone,

@@ -18,6 +18,7 @@ from metarl_exp.rehearsal import (
     random_actions,
     repeat,
 )
+from metarl_exp.tasks.base import Closeable, Rebuildable
 
 SHORT, LONG = 15, 400  # steps that do for most comparisons, and those in which an effect of the task must be seen
 COLUMNS = 8  # of a task, that are varied one at a time
@@ -132,6 +133,27 @@ def _has_effect(subject: Subject, rows: Tensor) -> list[bool]:
 def _short(row: Tensor) -> str:
     shown = [f"{x:.4g}" for x in row[:4].tolist()]
     return f"[{', '.join(shown)}{', …' if len(row) > 4 else ''}]"
+
+
+def attributes_are_as_if_built_in(subject: Subject) -> Iterator[Seen]:
+    """Environments that are given a task's attributes later answer as environments that are made with them."""
+    if not isinstance(subject.distribution, Rebuildable):
+        yield passed("no attributes are set in environments that were made before")
+        return
+    rebuilt = subject.distribution.rebuilt()
+    if rebuilt is None:
+        yield note("not compared: no environments can be made that have these tasks' attributes from the beginning")
+        return
+    found = difference(subject.episodes, Subject(rebuilt).whole_episodes(0))
+    if isinstance(rebuilt, Closeable):
+        rebuilt.close()
+    if found:
+        yield fault(
+            f"an attribute that is set is not as one that the environment is made with: {found}; what its constructor "
+            "computes from the attribute stays behind: vary an argument of the constructor, or call a method"
+        )
+    else:
+        yield passed("set attributes gave the numbers of environments that were made with them")
 
 
 def neighbours_do_not_matter(subject: Subject) -> Iterator[Seen]:
