@@ -38,7 +38,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ from metarl_exp import allocator, comparison, provenance
 from metarl_exp.agents import play
 from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
-from metarl_exp.identity import identity
+from metarl_exp.identity import identified
+from metarl_exp.sources import digests
 from metarl_exp.streams import streams
 from metarl_exp.study.cost import Cost
 from metarl_exp.tasks.base import TaskDistribution
@@ -154,17 +155,20 @@ def play_rows(study: Study, rows: Sequence[Row], advance: Callable[[], None]) ->
     environment: Any = study.environment_of(rows[0])
     distribution: TaskDistribution = component("environment", environment)
     settings = {key: value for key, value in environment.items() if key != "_target_"}
+    found = identified(environment["_target_"], distribution, settings)
     columns = {column.name: play_column(study, rows, column, distribution, advance) for column in study.columns}
     return {
         row.name: {
             "fingerprint": study.fingerprint(row),
-            "environment": identity(environment["_target_"], distribution, settings),
+            "environment": found.environment,
             "cells": {name: cells[row.name] for name, cells in columns.items()},
             "provenance": {
                 **provenance.commit(),
                 "results_version": provenance.RESULTS_VERSION,
                 "torch": torch.__version__,
                 "seconds": round(time.monotonic() - begun, 1),
+                "powers": found.powers,
+                "sources": digests([environment["_target_"], *(column.agent["_target_"] for column in study.columns)]),
             },
         }
         for row in rows
@@ -216,7 +220,7 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
     """Play the rows that are not there yet, writing both files after each; what the `.json` holds in the end.
 
     `only` names the rows to play, all if empty; `again` plays those that are there too. Raises ValueError for a study
-    that says something wrong, before anything is played.
+    that says something wrong, and for rows of other code that would be kept, before anything is played.
     """
     study = read(path)
     source = study.published
@@ -227,6 +231,7 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
         require_choice("--rows", name, [row.name for row in study.rows])
     stored = kept(study, path.with_suffix(".json"))
     todo = [row for row in study.rows if (row.name in only or not only) and (again or row.name not in stored)]
+    require_current(study, stored, [row for row in study.rows if row.name in stored and row not in todo])
     plays = sum(len(column.settings()) + 1 for column in study.columns)
     write(path, study, stored, published)  # also what was kept may be shown in another way by now
     with Progress(console=console, disable=not console.is_terminal) as progress:
@@ -254,6 +259,18 @@ def kept(study: Study, file: Path) -> dict[str, Any]:
         for row in study.rows
         if row.name in before and before[row.name]["fingerprint"] == study.fingerprint(row)
     }
+
+
+def require_current(study: Study, stored: Mapping[str, Any], rows: Iterable[Row]) -> None:
+    """Raise ValueError for a stored row that was played in other environments, or by other agents of one's own."""
+    for row in rows:
+        environment: Any = study.environment_of(row)
+        distribution, known = component("environment", environment), stored[row.name]
+        record = {name: known["provenance"][name] for name in ("powers", "sources") if name in known["provenance"]}
+        identify = functools.partial(identified, environment["_target_"], distribution, settings={})
+        changes = provenance.changes(record | {"environment": known["environment"]}, identify)
+        if changes:
+            raise ValueError(f"row {row.name!r} is of other code: {'; '.join(changes)}; --again plays it again")
 
 
 def cost(study: Study, stored: Mapping[str, Any]) -> Cost:

@@ -1,6 +1,6 @@
 """Evaluate a finished run again, with other settings if asked.
 
-    metarl-evaluate RUN [key=value ...]      keys of conf/evaluation, and theta=best|latest|initial
+    metarl-evaluate RUN [key=value ...]      keys of conf/evaluation, theta=best|latest|initial, stale=true
 
 Writes a file of its own beside the run's `evaluation.json`, which stays as training wrote it.
 """
@@ -25,8 +25,9 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     given = pairs(settings)
     which = given.pop("theta", "best")
     require_choice("theta", which, THETAS)
-    learner = build.load(run, which)
-    evaluation = build.evaluation_with(config, given, beside=["theta"]).tuned(learner, learner.theta)
+    others = {key: value for key, value in given.items() if key != "stale"}
+    learner = build.load(run, which, build.typed(given.get("stale", "false")))
+    evaluation = build.evaluation_with(config, others, beside=["theta", "stale"]).tuned(learner, learner.theta)
     candidate = results.Candidate(build.theta_iteration(run, which), learner.theta)
     content, _ = results.evaluate(learner, evaluation, {which: candidate})
     name = file_stem(f"evaluation_theta={which}", given)
@@ -39,7 +40,7 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
 
 def main() -> None:
     """The command `metarl-evaluate`."""
-    keys = "keys of conf/evaluation; theta=best|latest|initial"
+    keys = "keys of conf/evaluation; theta=best|latest|initial; stale=true"
     print(f"written: {read_run('metarl-evaluate', 'Evaluate a run again, with other settings.', keys, evaluate)}")
 
 

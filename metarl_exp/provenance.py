@@ -6,11 +6,16 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from metarl_exp import sources
+from metarl_exp.identity import Identified, differences
+from metarl_exp.types import EnvironmentFailure
 
 # Rises with every commit that moves a seeded result (CHANGELOG.md, "Changes numbers").
 RESULTS_VERSION = 1
@@ -19,14 +24,20 @@ LIBRARIES = ("metarl_exp", "torch", "higher", "gymnasium", "hydra-core", "omegac
 
 
 def collect(
-    seed: int, fingerprint: str, command: str, device: torch.device, environment: dict[str, Any]
+    seed: int,
+    fingerprint: str,
+    command: str,
+    device: torch.device,
+    environments: Identified,
+    code: dict[str, str],
 ) -> dict[str, Any]:
-    """What `provenance.json` says of a run at its start."""
+    """What `provenance.json` says of a run at its start; `code` are the digests of `sources`."""
     return {
         "fingerprint": fingerprint,
         "seed": seed,
         "results_version": RESULTS_VERSION,
-        "environment": environment,
+        **environments._asdict(),
+        "sources": code,
         "code": commit(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "machine": machine(device),
@@ -35,6 +46,29 @@ def collect(
         "command": command,
         "started": now(),
     }
+
+
+def changes(record: Mapping[str, Any], identify: Callable[[], Identified] | None) -> list[str]:
+    """What has changed since a run, in words; nothing if its numbers would be the same today, as far as can be told.
+
+    `record` is its `provenance.json`, or some of it: the code of one's own, the environments' identity, the results
+    version. Other versions of libraries are told if anything else has changed. `identify` identifies the environments
+    of today; None for those that may remember. Some cannot be made here.
+    """
+    found = [f"the code of {module} has changed" for module in sources.changed(record.get("sources") or {})]
+    if record.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
+        found.append(f"the results version is {RESULTS_VERSION}, was {record['results_version']}")
+    if identify:
+        try:
+            found += differences(record, identify())
+        except EnvironmentFailure as failure:
+            found.append(str(failure))
+        except (ImportError, ValueError):
+            pass  # of an extra that is not installed, or a class that is not there
+    if found:
+        libraries = record.get("libraries", {}) | record.get("environment", {}).get("libraries", {})
+        found += [f"{name} is {now}, was {then}" for name, then in libraries.items() if (now := _version(name)) != then]
+    return found
 
 
 def now() -> str:

@@ -1,6 +1,7 @@
 """The policy before and after adaptation, side by side, as a film.
 
-    metarl-replay RUN [key=value ...]      keys of `Filming` and conf/evaluation, theta=best|latest|initial, output=FILE
+    metarl-replay RUN [key=value ...]      keys of `Filming` and conf/evaluation, theta=best|latest|initial, stale=true,
+                                           output=FILE
 
 Test tasks of the run are adapted to under the run's own protocol, and one episode of each is shown as it was measured
 before the first and after the last gradient step. What a distribution draws is drawn (`Depicted`), what its
@@ -182,8 +183,9 @@ def replay(run: Path, settings: Sequence[str]) -> Path:
     given = pairs(settings)
     names = [field.name for field in fields(Filming)]
     own = {name: build.typed(given[name]) for name in names if name in given}
-    others = {key: value for key, value in given.items() if key not in (*names, "theta", "output")}
-    evaluation = build.evaluation_with(config, others, beside=[*names, "theta", "output"])
+    beside = [*names, "theta", "output", "stale"]
+    others = {key: value for key, value in given.items() if key not in beside}
+    evaluation = build.evaluation_with(config, others, beside)
     which = given.get("theta", "best")
     require_choice("theta", which, THETAS)
     if "output" in given:
@@ -194,7 +196,7 @@ def replay(run: Path, settings: Sequence[str]) -> Path:
         filming = Filming(**own)
         said = {key: value for key, value in given.items() if key != "format"}
         path = RunFolder(run).figures / f"{file_stem('replay', said)}.{filming.format}"
-    learner = build.load(run, which)
+    learner = build.load(run, which, build.typed(given.get("stale", "false")))
     try:
         return make_film(learner, evaluation, learner.theta, filming, path)
     finally:
@@ -204,7 +206,8 @@ def replay(run: Path, settings: Sequence[str]) -> Path:
 
 def main() -> None:
     """The command `metarl-replay`."""
-    keys = f"{', '.join(field.name for field in fields(Filming))}; keys of conf/evaluation; theta=best|latest|initial"
+    own = ", ".join(field.name for field in fields(Filming))
+    keys = f"{own}; keys of conf/evaluation; theta=best|latest|initial; stale=true"
     print(f"written: {read_run('metarl-replay', 'Film a run before and after adaptation.', keys, replay)}")
 
 

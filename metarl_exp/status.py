@@ -29,7 +29,8 @@ def table(jobs: Sequence[JobStatus]) -> Table:
     title = ", ".join(f"{counts[state]} {state}" for state in STYLES if counts[state])
     shown = Table("job", "state", "why", title=f"{len(jobs)} jobs: {title}", title_justify="left")
     for job in jobs:
-        why = "; ".join(filter(None, [job.reason, f"see {job.log}" if job.reason and job.log else None]))
+        log = f"see {job.log}" if job.reason and job.log and job.state != "finished" else None
+        why = "; ".join(filter(None, [job.reason, log]))
         shown.add_row(Text(job.name), Text(job.state, STYLES[job.state]), Text(why))
     return shown
 

@@ -19,6 +19,7 @@ import yaml
 
 from metarl_exp.checkpoint import write_atomically
 from metarl_exp.run_folder import RunFolder, choose_folder
+from metarl_exp.sources import changed
 
 VARIABLE = "METARL_SWEEP"  # of the environment, in which a job finds its sweep's id
 RECORDS = "sweeps"
@@ -162,6 +163,8 @@ def folder_status(path: Path) -> JobStatus:
         state, reason = "running", None
     elif state == "running":
         state, reason = "interrupted", "killed: no process holds it"
+    elif state == "finished" and (modules := changed(_sources(folder))):
+        reason = f"the code of {' and '.join(modules)} has changed since"
     overrides = path / ".hydra" / "overrides.yaml"
     return JobStatus(
         path.name,
@@ -171,3 +174,7 @@ def folder_status(path: Path) -> JobStatus:
         folder.log if folder.log.is_file() else None,
         yaml.safe_load(overrides.read_text(encoding="utf-8")) if overrides.is_file() else [],
     )
+
+
+def _sources(folder: RunFolder) -> dict[str, str]:
+    return (folder.read_json("provenance.json") or {}).get("sources", {})

@@ -1,13 +1,14 @@
 """Make the table of a study from the runs that there are, and say which are missing.
 
     metarl-table [STUDY.yaml …] [--runs DIR …]          take up finished runs from folders of runs, then render
-    metarl-table [STUDY.yaml …] --stored                render from the stored summaries alone
+    metarl-table [STUDY.yaml …] --stored                render from the stored summaries alone, as they are
     metarl-table [STUDY.yaml …] --launch [OVERRIDE …]   say what the missing runs will cost, run them, then render
 
 Beside the study's file it writes `.md`, `.tex`, `.csv` and the study's figures (PNG and PDF), and into `runs/` the
 summary of every run that it found. Without a file it is all studies under `experiments/`. What follows `--launch` goes
 to all jobs, as in `hydra/launcher=joblib threads=1`.
-The exit status is 0 if no run is missing.
+Without --stored, runs of other code than today's are refused; `--launch restart=true` runs them again. The exit status
+is 0 if no run is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from metarl_exp.command_line import console
 from metarl_exp.study import cost, declaration, drawing, rendering, runs
 from metarl_exp.study.cells import Table, assemble
 from metarl_exp.study.declaration import Study
-from metarl_exp.study.runs import Runs, Wanted, take_up
+from metarl_exp.study.runs import Runs, Today, Wanted, outdated, require_current, take_up
 from metarl_exp.train import launch
 
 RUNS = Path("outputs")
@@ -71,17 +72,22 @@ def standing(study: Study, stored: Runs) -> Grid:
     return grid
 
 
-def run_missing(study: Study, folder: Path, overrides: Sequence[str], shown: Console) -> None:
+def run_missing(study: Study, folder: Path, overrides: Sequence[str], shown: Console, today: Today) -> None:
     """Run what a study lacks, and take it up; again as long as rows that choose then want further runs.
 
-    A run that failed stays so, and is not tried twice.
+    A run of other code is as good as none. One that failed stays so, and is not tried twice.
     """
     tried: set[runs.Key] = set()
-    while lacking := [w for w in cost.missing(study, runs.stored(study)) if w.key not in tried]:
+    while lacking := [w for w in _lacking(study, today) if w.key not in tried]:
         shown.print(_announced(lacking, cost.estimate(study, runs.stored(study), lacking)))
         launch([[*w.overrides, f"seed={w.seed}"] for w in lacking], [f"output_root={folder}", *overrides])
         tried |= {w.key for w in lacking}
-        take_up(study, [folder])
+        take_up(study, [folder], today)
+
+
+def _lacking(study: Study, today: Today) -> list[Wanted]:
+    stored, old = runs.stored(study), outdated(study, today)
+    return cost.missing(study, {key: run for key, run in stored.items() if key not in old})
 
 
 def _announced(lacking: Sequence[Wanted], estimated: cost.Cost) -> str:
@@ -100,21 +106,25 @@ def main() -> None:
     parser.add_argument("--stored", action="store_true", help="look for no runs: render the stored summaries")
     parser.add_argument("--launch", nargs="*", metavar="OVERRIDE", help="run what is missing, with these overrides")
     arguments = parser.parse_args()
-    shown, lacking = console(), 0
-    try:
-        for study in map(declaration.load, arguments.studies or studies(EXPERIMENTS)):
+    shown, lacking, refused, today = console(), 0, [], Today()
+    for path in arguments.studies or studies(EXPERIMENTS):
+        try:
+            study = declaration.load(path)
             if not arguments.stored:
-                take_up(study, arguments.runs)
+                take_up(study, arguments.runs, today)
             if arguments.launch is not None:
-                run_missing(study, arguments.runs[0], arguments.launch, shown)
+                run_missing(study, arguments.runs[0], arguments.launch, shown, today)
+            if not arguments.stored:
+                require_current(study, today)
             make(study)
-            stored = runs.stored(study)
-            shown.print(standing(study, stored))
-            shown.print(Markdown(study.path.with_suffix(".md").read_text(encoding="utf-8")))
-            lacking += len(cost.missing(study, stored))
-    except ValueError as error:
-        raise SystemExit(f"metarl-table: {error}") from None
-    raise SystemExit(int(lacking > 0))
+        except ValueError as error:  # the others may be made all the same
+            refused.append(f"metarl-table: {error}")
+            continue
+        stored = runs.stored(study)
+        shown.print(standing(study, stored))
+        shown.print(Markdown(study.path.with_suffix(".md").read_text(encoding="utf-8")))
+        lacking += len(cost.missing(study, stored))
+    raise SystemExit("\n".join(refused) or int(lacking > 0))
 
 
 if __name__ == "__main__":

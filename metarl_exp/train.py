@@ -146,10 +146,11 @@ class Run:
         OmegaConf.save(HydraConfig.instance().cfg, hydra_folder / "hydra.yaml")
         OmegaConf.save(HydraConfig.get().overrides.task, hydra_folder / "overrides.yaml")
         device = build.device_named(self.config.device)
-        identity = build.environment_identity(self.config)
+        environments = build.environments(self.config)
+        code = build.code(self.config, self.parts.learner.task_distribution)
         self.folder.write_json(
             "provenance.json",
-            provenance.collect(self.config.seed, self.fingerprint, self.command(), device, identity)
+            provenance.collect(self.config.seed, self.fingerprint, self.command(), device, environments, code)
             | {"tracker_id": uuid.uuid4().hex[:8], "sweep": self.sweep.id if self.sweep else None}
             | ({"ranks": self.ranks.size} if self.ranks.size > 1 else {}),
         )

@@ -14,7 +14,7 @@ ORDER = [
     "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective",
     "outer_optimizer", "tasks",
     "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
-    "allocator", "checkpoint", "run_folder", "sweep", "provenance", "progress", "figures", "film", "tracker",
+    "allocator", "checkpoint", "run_folder", "sources", "sweep", "provenance", "progress", "figures", "film", "tracker",
     "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "laboratory", "replay",
     "status", "report", "signals", "follow", "train", "table",
 ]  # fmt: skip

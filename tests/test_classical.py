@@ -1,6 +1,7 @@
 """The command that plays agents: a tiny study from end to end, what it refuses, and the stored studies."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,32 @@ def test_a_repetition_gives_the_same_numbers_and_another_seed_others(study):
     first = classical.run(study(), QUIET)
     assert cells(classical.run(study(), QUIET, again=True)) == cells(first)
     assert cells(classical.run(study(seed=4), QUIET)) != cells(first)
+
+
+AGENT = """
+from metarl_exp.agents import Greedy
+
+
+class Own(Greedy):
+    hopeful = True
+"""
+
+
+def test_rows_of_other_code_are_not_kept(study, tmp_path, monkeypatch):
+    """Of an agent of one's own, and of environments that answer otherwise; `--again` plays them again."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "own_agent.py").write_text(AGENT)
+    columns = [{"name": "own", "agent": {"_target_": "own_agent.Own"}, "grid": {}, "published": None}]
+    classical.run(study(columns=columns), QUIET)
+    classical.run(study(columns=columns), QUIET)
+    (tmp_path / "own_agent.py").write_text(AGENT.replace("True", "False"))
+    with pytest.raises(ValueError, match="row 'five' is of other code: the code of own_agent has changed; --again"):
+        classical.run(study(columns=columns), QUIET)
+    classical.run(study(columns=columns), QUIET, again=True)
+    monkeypatch.setattr(Bandit, "version", 2)
+    with pytest.raises(ValueError, match="row 'five' is of other code: the version of its tasks is 2, was 1; --again"):
+        classical.run(study(columns=columns), QUIET)
+    sys.modules.pop("own_agent")
 
 
 def test_the_same_command_again_plays_what_is_not_there_yet(study, monkeypatch):

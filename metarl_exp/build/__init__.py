@@ -7,30 +7,32 @@ and OmegaConf.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import os
-import sys
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from metarl_exp import provenance, sources
+from metarl_exp.build.components import component as component
+from metarl_exp.build.components import located as located
+from metarl_exp.build.components import task_node as task_node
 from metarl_exp.build.composing import canonical as canonical
-from metarl_exp.build.composing import compose, leaves, options
+from metarl_exp.build.composing import compose as compose
 from metarl_exp.build.composing import config_dir as config_dir
+from metarl_exp.build.composing import leaves
+from metarl_exp.build.composing import options as options
 from metarl_exp.build.devices import device_continued as device_continued
 from metarl_exp.build.devices import device_named, device_to_read_on
-from metarl_exp.build.overrides import check_overrides
+from metarl_exp.build.overrides import check_overrides as check_overrides
 from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
-from metarl_exp.identity import identity
+from metarl_exp.identity import Identified, identified
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.ranks import ALONE, Ranks
-from metarl_exp.run_folder import FolderRefused
+from metarl_exp.run_folder import FolderRefused, RunFolder
 from metarl_exp.streams import streams
 from metarl_exp.tasks.base import Closeable, TaskDistribution
 from metarl_exp.tasks.guard import guarded
@@ -118,38 +120,6 @@ def run_name(config: DictConfig) -> str:
 OmegaConf.register_new_resolver("run_folder", lambda *, _root_: run_name(_root_), replace=True)
 
 
-def component(group: str, node: DictConfig, **wired: Any) -> Any:
-    """Construct the component of a group from its node and the parts it is wired to.
-
-    Raises ValueError for a class that does not exist, and for keys that its constructor does not take, or lacks.
-    """
-    target = located(f"{group}._target_", node["_target_"])
-    keys = [str(key) for key in node if key != "_target_"]
-    takes = inspect.signature(target).parameters
-    for key in keys:
-        if key not in takes:
-            allowed = [name for name, p in takes.items() if name not in wired and p.default is p.empty]
-            raise ValueError(f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed)}")
-    missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
-    if missing:
-        raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
-    return instantiate(node, _partial_=True, _convert_="all")(**{k: v for k, v in wired.items() if k in takes})
-
-
-def located(field: str, target: str) -> Any:
-    """What a dotted name stands for; modules of the current folder count, as with `python -m`. Raises ValueError."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    module, _, name = target.rpartition(".")
-    try:
-        found = vars(import_module(module))
-    except (ModuleNotFoundError, ValueError) as error:
-        raise ValueError(f"{field}={target!r}: {error}") from error
-    if name not in found:
-        raise ValueError(f"{field}={target!r}: {module} has no {name!r}{nearest(name, found)}")
-    return found[name]
-
-
 def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
     """Wire one run, in the order in which parts need each other, for one of its ranks.
 
@@ -164,7 +134,7 @@ def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
     require_number("rank_timeout", config.rank_timeout, above=0)
     generators = streams(config.seed)
     tasks = task_distribution(config)
-    rehearsed = located("tasks._target_", config.tasks["_target_"]), _task_settings(config)
+    rehearsed = located("tasks._target_", config.tasks["_target_"]), task_settings(config)
     policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
     objective = component("objective", config.objective, ranks=ranks)
     adaptation = component(
@@ -194,6 +164,7 @@ def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
     _rehearsed.add(rehearsed)
     if config.init_from is not None:
         learner.theta = load_theta(Path(config.init_from), "best", like=learner.theta)
+        _require_current(Path(config.init_from), "run it again (restart=true), and start from its new folder")
     return Parts(learner, component("evaluation", config.evaluation), component("tracker", config.tracker))
 
 
@@ -206,7 +177,7 @@ def task_distribution(config: DictConfig) -> TaskDistribution:
     return tasks if config.trial_episodes is None else Trials(tasks, config.trial_episodes)
 
 
-def _task_settings(config: DictConfig) -> str:
+def task_settings(config: DictConfig) -> str:
     """All that `task_distribution` reads, and what a rehearsal asks for."""
     settings = [config.oracle, config.trial_episodes, config.allow_stateful]
     return json.dumps([OmegaConf.to_container(config.tasks, resolve=True), *settings])
@@ -219,33 +190,13 @@ def training_steps(config: DictConfig) -> int:
     return config.iterations * config.meta_batch_size * config.trajectories * batches * horizon
 
 
-def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -> DictConfig:
-    """The node of a task distribution with `key=value` settings.
-
-    `name` is an option of tasks, a YAML file with a `_target_`, or a dotted class. Raises ValueError if it is none.
-    """
-    offered = options(user_dir)["tasks"]
-    if name in offered:
-        added = [f"+tasks.{setting[1:]}" if setting.startswith("+") else f"tasks.{setting}" for setting in settings]
-        check_overrides([f"tasks={name}", *added], user_dir)
-        return compose([f"tasks={name}", *added], user_dir).tasks
-    given = OmegaConf.from_dotlist([setting.removeprefix("+") for setting in settings])
-    if name.endswith((".yaml", ".yml")):
-        node = OmegaConf.load(name) if Path(name).is_file() else None
-        if not isinstance(node, DictConfig) or "_target_" not in node or "defaults" in node:
-            reason = "no such file" if node is None else "must be a node with a _target_ and without defaults"
-            raise ValueError(f"{name}: {reason}")
-        return OmegaConf.merge(node, given)  # type: ignore[return-value]
-    if "." not in name:
-        raise ValueError(
-            f"{name!r} is not an option of tasks{nearest(name, offered)}, nor a YAML file or a dotted class; "
-            f"options are {', '.join(offered)}"
-        )
-    return OmegaConf.merge({"_target_": name}, given)  # type: ignore[return-value]
-
-
 def environment_identity(config: DictConfig) -> dict[str, Any]:
-    """What tells this run's environments from others; see `identity`. Made from a distribution of its own.
+    """What tells this run's environments from others; see `identity`."""
+    return environments(config).environment
+
+
+def environments(config: DictConfig) -> Identified:
+    """What a run records of its environments, made from a distribution of its own.
 
     Raises EnvironmentFailure if the environments do.
     """
@@ -254,7 +205,7 @@ def environment_identity(config: DictConfig) -> dict[str, Any]:
     settings = {k: v for k, v in given.items() if k not in idle and not _is_neutral(f"tasks.{k}", v)}
     distribution = component("tasks", config.tasks)
     with guarded("the golden rollout", config.environment_timeout):
-        found = identity(name, distribution, settings)
+        found = identified(name, distribution, settings)
     if isinstance(distribution, Closeable):
         distribution.close()
     return found
@@ -267,7 +218,7 @@ def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:
 
 
 def refuse_other_run(config: DictConfig, folder: Path) -> None:
-    """Raise FolderRefused if a folder holds a run of another configuration or seed, naming the keys that differ."""
+    """Raise FolderRefused if a folder holds a run of another configuration, seed or code, naming what differs."""
     if (folder / ".hydra" / "config.yaml").is_file():
         stored = load_config(folder)
         differing = differing_keys(config, stored)
@@ -275,6 +226,35 @@ def refuse_other_run(config: DictConfig, folder: Path) -> None:
             differing.append(f"seed: {config.seed} ≠ {stored.seed}")
         if differing:
             raise FolderRefused(f"{folder} holds another run: {'; '.join(differing)}")
+        if changed := _changed_since(folder, config):
+            raise FolderRefused(f"{changed}; restart=true runs it again, in a new folder")
+
+
+def code(config: DictConfig, distribution: TaskDistribution) -> dict[str, str]:
+    """Digests of the modules of one's own that the configuration or its tasks name; see `sources`.
+
+    A distribution may name modules, beside its own, in `sources`.
+    """
+    while isinstance(distribution, Oracle | Trials):
+        distribution = distribution.of
+    return sources.digests([*_strings(_fingerprinted(config)), *getattr(distribution, "sources", ())])
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a tree of mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(inner)
+
+
+def _changed_since(run: Path, config: DictConfig) -> str | None:
+    """A sentence on what has changed since a run; None if nothing has, or nothing is known of it."""
+    record = RunFolder(run).read_json("provenance.json")
+    identify = None if config.allow_stateful else partial(environments, config)
+    found = provenance.changes(record, identify) if record else []
+    return f"{run} is a run of other code: {'; '.join(found)}" if found else None
 
 
 def load_config(run: str | Path) -> DictConfig:
@@ -289,17 +269,27 @@ def load_config(run: str | Path) -> DictConfig:
     return config  # type: ignore[return-value]
 
 
-def load(run: str | Path, which: str = "best") -> MetaLearner:
+def load(run: str | Path, which: str = "best", stale: bool = False) -> MetaLearner:
     """The learner of a run with its θ: `which` is `best`, `latest` or `initial`. Its task stream starts afresh.
 
-    It is on the run's device, or on the CPU where there is no such device.
+    It is on the run's device, or on the CPU where there is no such device. Raises ValueError if code or environments
+    have changed since the run, unless it may be `stale`.
     """
     config = load_config(run)
+    require_flag("stale", stale)
+    if not stale:
+        _require_current(Path(run), "run it again (restart=true), or take it as it is (stale=true)")
     config.device = str(device_to_read_on(config.device))
     learner = build(config).learner
     if which != "initial":
         learner.theta = load_theta(Path(run), which, like=learner.theta)
     return learner
+
+
+def _require_current(run: Path, otherwise: str) -> None:
+    """Raise ValueError if code or environments have changed since a run. A folder with a θ alone cannot tell."""
+    if (run / ".hydra" / "config.yaml").is_file() and (changed := _changed_since(run, load_config(run))):
+        raise ValueError(f"{changed}; {otherwise}")
 
 
 def typed(text: str) -> Any:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_exp import build
+from metarl_exp import build, provenance
+from metarl_exp.identity import Identified
 from metarl_exp.provenance import RESULTS_VERSION
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.study import summary
@@ -77,10 +78,16 @@ def finished(runs: Runs, wanted: Wanted) -> Summary | None:
 
 
 @cache
+def configuration(overrides: tuple[str, ...]) -> Any:
+    """That of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
+    build.check_overrides(overrides)
+    return build.compose(overrides)
+
+
+@cache
 def fingerprint(overrides: tuple[str, ...]) -> str:
     """The fingerprint of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
-    build.check_overrides(overrides)
-    return build.fingerprint(build.compose(overrides))
+    return build.fingerprint(configuration(overrides))
 
 
 def candidates(study: Study, row: Row) -> Iterator[Wanted]:
@@ -134,18 +141,63 @@ def stored(study: Study) -> Runs:
     return {key_of(run): run for run in found}
 
 
-def take_up(study: Study, folders: Iterable[Path]) -> list[Path]:
+class Today:
+    """Code and environments as they are now, to compare runs with; each distribution of tasks is made once."""
+
+    def __init__(self) -> None:
+        self._environments: dict[str, Identified] = {}
+
+    def changes(self, overrides: tuple[str, ...], run: Summary) -> list[str]:
+        """What has changed since a run with these overrides, in words; nothing if its numbers are today's."""
+        chosen = configuration(overrides)
+        tasks = build.task_settings(chosen)
+
+        def identify() -> Identified:
+            if tasks not in self._environments:
+                self._environments[tasks] = build.environments(chosen)
+            return self._environments[tasks]
+
+        record = {"environment": run.environment, **run.origin}
+        return provenance.changes(record, None if chosen.allow_stateful else identify)
+
+
+def outdated(study: Study, today: Today) -> dict[Key, list[str]]:
+    """What has changed since those of a study's stored runs whose numbers are not today's."""
+    runs = stored(study)
+    known = {w: runs[w.key] for w in wanted(study, runs) if w.key in runs}
+    found = {w.key: today.changes(w.overrides, run) for w, run in known.items() if run.finished or run.diverged}
+    return {key: changes for key, changes in found.items() if changes}
+
+
+def require_current(study: Study, today: Today) -> None:
+    """Raise ValueError if a study's stored runs are of other code, saying what has changed."""
+    found = outdated(study, today)
+    if found:
+        changes = " | ".join(sorted({"; ".join(changes) for changes in found.values()}))
+        raise ValueError(
+            f"{study.path}: {len(found)} of its runs are of other code: {changes}; --launch restart=true runs them "
+            "again, and --stored shows the table as it was"
+        )
+
+
+def take_up(study: Study, folders: Iterable[Path], today: Today | None = None) -> list[Path]:
     """Store the summaries of the study's runs in some folders of runs, if they are better than what is stored.
 
-    Better is a finished run than another, then the current results version, then the newer one. Returns what was
-    written. As rows choose by what is taken up, their further runs are looked for again.
+    Better is a run of today's code than another, then a finished one, then the current results version, then the newer
+    one. Returns what was written. As rows choose by what is taken up, their further runs are looked for again.
     """
-    folders, looked_for, written = list(folders), set[Key](), []
+    folders, looked_for, written, today = list(folders), set[Key](), [], today or Today()
     while keys := {w.key for w in wanted(study, stored(study))} - looked_for:
         runs = stored(study)
-        best = {key_of(run): run for run in sorted(_in(folders, keys), key=_rank)}
-        better = [run for key, run in best.items() if _rank(run) > _rank(runs.get(key))]
-        written += [summary.write(run, study.folder / STORED) for run in better]
+        overrides = {w.key: w.overrides for w in wanted(study, runs)}
+
+        def rank(run: Summary, overrides: dict[Key, tuple[str, ...]] = overrides) -> tuple[bool, bool, bool, str]:
+            current = not today.changes(overrides[key_of(run)], run)
+            return current, run.finished, run.results_version == RESULTS_VERSION, run.origin["started"]
+
+        candidates = [*_in(folders, keys), *(run for key, run in runs.items() if key in keys)]
+        best = {key_of(run): run for run in sorted(candidates, key=rank)}  # of equals the last, which is stored
+        written += [summary.write(run, study.folder / STORED) for key, run in best.items() if run is not runs.get(key)]
         looked_for |= keys
     return written
 
@@ -158,9 +210,3 @@ def _in(folders: Sequence[Path], keys: set[Key]) -> Iterator[Summary]:
             run = summary.of_run(folder)
             if run is not None and run.state != "running":
                 yield run
-
-
-def _rank(run: Summary | None) -> tuple[bool, bool, str]:
-    if run is None:
-        return False, False, ""
-    return run.finished, run.results_version == RESULTS_VERSION, run.origin["started"]

@@ -25,6 +25,7 @@ TENTHS = 10  # of a run, over each of which that mean is taken
 DIGITS = 5  # significant, of the numbers of a curve
 DECIMALS = 3  # of a return on a test task
 LIMIT = 20 * 1024  # bytes
+ORIGIN = ("code", "libraries", "machine", "threads", "device", "started", "sources", "powers")
 
 
 class Summary(NamedTuple):
@@ -34,7 +35,7 @@ class Summary(NamedTuple):
     seed: int
     results_version: int
     environment: dict[str, Any]
-    origin: dict[str, Any]  # code, libraries, machine, threads, device, started
+    origin: dict[str, Any]  # those of ORIGIN that its provenance has: older runs lack the last two
     state: str
     reason: str | None
     evaluation: dict[str, Any] | None  # of the best iterate: `iteration`, `returns` [N, K_test + 1], `validation` …
@@ -69,11 +70,12 @@ def of_run(folder: RunFolder) -> Summary | None:
     if provenance is None:
         return None
     records = folder.read_metrics()
+    reason = None if status.state == "finished" else status.reason  # of which other code is said elsewhere
     return Summary(
         **{key: provenance[key] for key in ("fingerprint", "seed", "results_version", "environment")},
-        origin={key: provenance[key] for key in ("code", "libraries", "machine", "threads", "device", "started")},
+        origin={key: provenance[key] for key in ORIGIN if key in provenance},
         state=status.state,
-        reason=status.reason and status.reason.replace(f"{folder.path.resolve()}/", ""),
+        reason=reason and reason.replace(f"{folder.path.resolve()}/", ""),
         evaluation=_evaluation(folder.read_json("evaluation.json")) if status.state == "finished" else None,
         curves=_curves(records),
         seconds=round(sum(r["perf/inner_s"] + r["perf/outer_s"] for r in records), 1),

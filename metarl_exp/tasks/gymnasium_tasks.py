@@ -3,10 +3,13 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import packages_distributions
 from typing import Any
 
+import gymnasium
 import torch
+from gymnasium.envs.registration import load_env_creator
 from torch import Tensor
 
 from metarl_exp.tasks.extras import require_extra
@@ -77,6 +80,15 @@ class GymnasiumTasks:
         """The distributions, as package indices call them, that the environments come from."""
         known = packages_distributions()
         return tuple(dict.fromkeys(name for module in self.modules for name in known.get(module, ())))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The module in which the environments are written, where their id says it to the version."""
+        with suppress(gymnasium.error.Error):
+            entry_point = gymnasium.spec(self.recipe.id.rpartition(":")[2]).entry_point
+            constructor = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+            return (constructor.__module__,)  # type: ignore[union-attr]
+        return ()
 
     @property
     def train_test_overlap(self) -> str | None:

@@ -99,7 +99,7 @@ def test_a_table_runs_what_it_lacks_and_a_job_that_fails_stays_failed(laboratory
         rows=[{"name": "chooses", "choose": choose}, {"name": "fails", "overrides": ["inner_optimizer.lr=1e30"]}],
         columns=[{"name": "1 step", "measure": "return", "after": 1}],
     )
-    table.run_missing(study, tmp_path / "runs", ["threads=1"], Console(width=160))
+    table.run_missing(study, tmp_path / "runs", ["threads=1"], Console(width=160), runs.Today())
     printed = capsys.readouterr().out
     assert "4 runs are missing" in printed
     assert "1 runs are missing" in printed
