@@ -28,7 +28,7 @@ from rich.console import Console
 from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results, status
 from metarl_exp.build import job_list
 from metarl_exp.build.jobs import job_running, plan
-from metarl_exp.build.preflight import preflight, refuse_ranks, refusing
+from metarl_exp.build.preflight import only_shows, preflight, refuse_ranks, refusing
 from metarl_exp.command_line import console
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.follow import follow
@@ -306,7 +306,7 @@ def main() -> Any:
     arguments, place = get_args_parser().parse_args(), Place.here()
     sweep = preflight(arguments, place)
     if place.rank > 0:
-        shown = arguments.hydra_help or arguments.help or arguments.info is not None or arguments.cfg
+        shown = only_shows(arguments) or arguments.cfg
         return None if shown else follow(build.compose(arguments.overrides, arguments.config_dir), place)
     run = hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)
     if sweep is None:

@@ -1,10 +1,14 @@
 """Composing, the fingerprint, and what is refused before anything is sampled."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from metarl_exp import build
+from metarl_exp.build import composing
 
 
 def test_the_fingerprint_changes_with_a_number_and_not_with_the_spelling_of_it():
@@ -70,6 +74,100 @@ def test_a_mistyped_key_or_option_names_the_nearest(override, message):
         build.check_overrides([override])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+iteration=5", r"unknown key 'iteration' \(did you mean 'iterations'\?\); allowed are adaptation, advantage"),
+        ("++iteration=5", r"unknown key 'iteration' \(did you mean 'iterations'\?\)"),
+        ("+order=first", r"unknown key 'order' \(did you mean 'adaptation.order'\?\)"),
+        ("+lr=0.1", r"unknown key 'lr' \(did you mean 'inner_optimizer.lr'\?\)"),
+        ("+notes.first=true", "unknown key 'notes.first'"),
+        ("+notes={first: true}", "unknown key 'notes'"),
+        ("+adaptation/none=x", "unknown key 'adaptation/none'"),
+        ("+foo=1,2", "unknown key 'foo'"),
+        ("~sead", r"unknown key 'sead' \(did you mean 'seed'\?\)"),
+        ("+tasks@_global_=navigation_2d", "write tasks=navigation_2d"),
+        ("tasks@policy=navigation_2d", "write tasks=navigation_2d"),
+        ("+experiment=smoke", "there is 'experiment' already; write experiment=smoke"),
+        ("++objective=promp", "there is 'objective' already; write objective=promp"),
+        ("+iterations=5", "there is 'iterations' already; write iterations=5"),
+        ("+adaptation.order=first", "there is 'adaptation.order' already; write adaptation.order=first"),
+        ("+evaluation={steps: 3}", r"evaluation=\{'steps': 3\}: allowed are standard"),
+        ("tasks=null", "tasks=null: allowed are .*navigation_2d"),
+        ("experiment=null", "experiment=null: allowed are .*smoke"),
+        ("+hydra.lancher.n_jobs=4", r"unknown key 'hydra.lancher.n_jobs' \(did you mean 'launcher'\?\)"),
+        ("iterations", "'iterations': must be key=value"),
+        ("output_root=/tmp/é", "must be key=value; unusual characters want quotes"),
+        ("hydra.run.dri=x", r"unknown key 'hydra.run.dri' \(did you mean 'dir'\?\)"),
+    ],
+)
+def test_an_unknown_key_is_refused_however_it_is_written(override, message):
+    """It would be part of the fingerprint and of nothing else: a sweep over it compares a run with itself."""
+    with pytest.raises(ValueError, match=message):
+        build.check_overrides([override])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["++iterations=5"],
+        ["++adaptation.order=first"],
+        ["+inner_optimizer.settings.momentum=0.9"],
+        ["++inner_optimizer.settings.momentum=0.9"],
+        ["outer_optimizer=adam", "outer_optimizer.scheduler={name: StepLR, step_size: 3}"],
+        ["tasks=pendulum", "+tasks.vary.torque={attribute: max_torque, uniform: [1, 2]}"],
+        ["tasks=pendulum", "~tasks.vary.mass"],
+        ["tasks=pendulum", "+tasks.kwargs.g=9.0"],
+        ["~experiment"],
+        ["hydra/launcher=slurm", "+hydra.launcher.additional_parameters.constraint=fast", "+hydra.job.env_set.A=b"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_constructor_or_hydra_takes_can_be_added(overrides):
+    build.check_overrides(overrides)
+    build.build(build.compose(["tracker=none", "policy.hidden_sizes=[4]", *overrides]))
+
+
+@pytest.mark.parametrize(
+    ("group", "written", "message"),
+    [
+        ("experiment", "# @package _global_\niteration: 3\n", "unknown key 'iteration' .*'iterations'"),
+        ("experiment", "# @package _global_\nevaluation: {step: 3}\n", "unknown key 'evaluation.step' "),
+        ("experiment", "iterations: 3\n", "begins with the line «# @package _global_»"),
+        ("experiment", "# @package _global_\ndefaults: [/tasks@foo: cartpole]\n", "unknown key 'foo'"),
+        (
+            "tasks",
+            "defaults: [navigation_2d, _self_]\nhorison: 3\n",
+            "unknown key 'tasks.horison' .*'horizon'",
+        ),
+        ("tasks", "# @package _global_\ntasks: {horizon: 3}\nsead: 1\n", "unknown key 'sead' .*'seed'"),
+        ("tasks", "horizon: 3\n", "missing key 'tasks._target_'"),
+        ("evaluation", "defaults: [standard, _self_]\nbest: x\n", "unknown key 'evaluation.best' "),
+    ],
+)
+def test_an_unknown_key_in_a_file_of_one_s_own_is_refused(tmp_path, group, written, message):
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "mine.yaml").write_text(written, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        build.build(build.compose(["tracker=none", f"{group}=mine"], str(tmp_path)))
+
+
+@pytest.mark.parametrize("key", ["iterations", "seed", "output_root", "fail_fast", "tracker", "policy"])
+def test_a_key_that_every_run_has_cannot_be_taken_away(key):
+    build.check_overrides([f"~{key}"])
+    with pytest.raises(ValueError, match=f"missing key '{key}'"):
+        build.compose([f"~{key}"])
+
+
+def test_every_key_outside_the_groups_is_read_by_the_program():
+    """Or by the configuration itself, as `output_root` is."""
+    package, conf = Path(build.__file__).parents[1], build.config_dir()
+    code = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    interpolated = (conf / "train.yaml").read_text(encoding="utf-8")
+    for key in composing.root_keys():
+        assert re.search(rf"\bconfig\.{key}\b|\bconfig\.get\(\"{key}\"", code) or f"${{{key}}}" in interpolated, key
+
+
 def test_a_launcher_that_is_not_installed_names_its_extra():
     """Ray's, which has an environment of its own."""
     with pytest.raises(ModuleNotFoundError, match=r"hydra/launcher=ray needs .*pip install 'metarl_exp\[ray\]'"):
@@ -106,13 +204,18 @@ def test_settings_of_an_optimizer_can_be_added():
         ("advantage.discount=1.01", "advantage.discount=1.01: must be a number ≥ 0 and ≤ 1"),
         ("trajectories=2.5", "trajectories=2.5: must be an integer ≥ 1"),
         ("+policy.depth=3", "unknown key 'policy.depth'.*policy takes hidden_sizes"),
+        ("+policy.dtype=float64", "unknown key 'policy.dtype'.*policy takes hidden_sizes"),
+        ("+policy.spec=3", "unknown key 'policy.spec'"),
+        ("+adaptation.inner_optimizer=3", "unknown key 'adaptation.inner_optimizer'"),
+        ("+objective.ranks=2", "unknown key 'objective.ranks'.*objective takes step_weights, clip, value_weight"),
+        ("+tracker.mode=online", "unknown key 'tracker.mode'.*tracker takes none"),
         ("~policy.activation", "missing key 'policy.activation'"),
         ("tracker.mode=on", "tracker.mode='on'.*did you mean 'online'"),
     ],
 )
 def test_a_bad_value_names_the_field_the_value_and_what_is_allowed(override, message):
     with pytest.raises(ValueError, match=message):
-        build.build(build.compose([override]))
+        build.build(build.compose([*(["tracker=none"] if "+tracker" in override else []), override]))
 
 
 def test_the_choice_of_tasks_does_not_move_the_initialisation():

@@ -240,7 +240,22 @@ def test_a_mistake_in_any_job_ends_the_sweep_before_it_starts(launch, tmp_path):
         "seed=0,1,x": "seed='x'",
         "adaptation.order=first,secnd": "did you mean 'second'",
         "threads=1,2": "two jobs of this sweep would be one run",
+        "+notes=1,2": "unknown key 'notes'",
+        "+adaptation.orders=first,second": "unknown key 'adaptation.orders'",
     }.items():
         code, printed = launch(override)
         assert (code, named in printed) == (1, True), printed
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sweeper", ["basic", "search"])
+@pytest.mark.parametrize("key", ["iteration", "+notes"])
+def test_a_mistake_in_what_a_file_sweeps_over_ends_the_sweep_before_it_starts(launch, tmp_path, sweeper, key):
+    values = {"basic": "1,2", "search": "choice(1,2)"}[sweeper]
+    swept = f"# @package _global_\nhydra: {{sweeper: {{params: {{{key}: '{values}'}}}}}}\n"
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(swept, encoding="utf-8")
+    overrides = [f"hydra/sweeper={sweeper}", "experiment=mine", f"--config-dir={tmp_path / 'conf'}"]
+    code, printed = launch(*overrides, root=tmp_path / "outputs")
+    assert (code, f"unknown key {key.strip('+')!r}" in printed) == (1, True), printed
+    assert not (tmp_path / "outputs").exists()

@@ -288,12 +288,26 @@ def test_the_folder_of_another_configuration_is_refused_naming_the_key(run):
 
 
 def test_mistakes_end_before_any_folder_is_made(run, tmp_path):
-    for override in ("sead=1", "adaptation.order=secnd", "tasks=cartpol"):
+    for override in ("sead=1", "+sead=1", "adaptation.order=secnd", "tasks=cartpol"):
         with pytest.raises(SystemExit, match="did you mean"):
             run(override)
+    for refused, reason in {
+        "~iterations": "missing key 'iterations'",
+        "seed=???": "Missing mandatory value: seed",
+        "--config-name=mine": "there is one configuration",
+        "--config-path=conf": "there is one configuration",
+    }.items():
+        with pytest.raises(SystemExit, match=reason):
+            run(refused)
     with pytest.raises(SystemExit, match="without --multirun"):
         run("--cfg=job", sweep=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shell_is_told_how_to_complete_the_command(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["metarl-train", "-sc", "install=bash"])
+    train.main()
+    assert "complete -o nospace -o default -F hydra_bash_completion metarl-train" in capfd.readouterr().out
 
 
 def test_a_sweep_runs_every_job_in_a_folder_of_its_own(run, tmp_path):

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp import provenance, sources
+from metarl_exp.build.components import class_of
 from metarl_exp.build.components import component as component
-from metarl_exp.build.components import located as located
 from metarl_exp.build.components import task_node as task_node
 from metarl_exp.build.composing import canonical as canonical
 from metarl_exp.build.composing import compose as compose
@@ -102,7 +103,7 @@ def _is_neutral(key: str, value: Any) -> bool:
 
 def _without_effect(config: DictConfig) -> list[list[str]]:
     """The keys of which a task distribution says that they cannot change its numbers, such as that of its workers."""
-    kind = located("tasks._target_", config.tasks["_target_"])
+    kind = class_of("tasks", config.tasks)
     return [["tasks", name] for name in getattr(kind, "without_effect", ())]
 
 
@@ -134,8 +135,9 @@ def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
     require_number("rank_timeout", config.rank_timeout, above=0)
     generators = streams(config.seed)
     tasks = task_distribution(config)
-    rehearsed = located("tasks._target_", config.tasks["_target_"]), task_settings(config)
-    policy = component("policy", config.policy, spec=tasks.spec, generator=generators.initialisation)
+    rehearsed = class_of("tasks", config.tasks), task_settings(config)
+    initialised = {"generator": generators.initialisation, "dtype": torch.float32}
+    policy = component("policy", config.policy, spec=tasks.spec, **initialised)
     objective = component("objective", config.objective, ranks=ranks)
     adaptation = component(
         "adaptation",

@@ -25,17 +25,26 @@ def component(group: str, node: DictConfig, **wired: Any) -> Any:
 
     Raises ValueError for a class that does not exist, and for keys that its constructor does not take, or lacks.
     """
-    target = located(f"{group}._target_", node["_target_"])
+    target = class_of(group, node)
     keys = [str(key) for key in node if key != "_target_"]
     takes = inspect.signature(target).parameters
+    allowed = [name for name in takes if name not in wired]
     for key in keys:
-        if key not in takes:
-            allowed = [name for name, p in takes.items() if name not in wired and p.default is p.empty]
-            raise ValueError(f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed)}")
+        if key not in allowed:
+            raise ValueError(
+                f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed) or 'none'}"
+            )
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
         raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
     return instantiate(node, _partial_=True, _convert_="all")(**{k: v for k, v in wired.items() if k in takes})
+
+
+def class_of(group: str, node: DictConfig) -> Any:
+    """The class that a group's node names. Raises ValueError if it names none, or one that does not exist."""
+    if "_target_" not in node:
+        raise ValueError(f"missing key '{group}._target_': the dotted name of a class")
+    return located(f"{group}._target_", node["_target_"])
 
 
 def located(field: str, target: str) -> Any:

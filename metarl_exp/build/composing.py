@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
+
+from metarl_exp.validation import nearest
 
 
 def config_dir() -> Path:
@@ -19,10 +22,42 @@ def config_dir() -> Path:
 
 
 def compose(overrides: Sequence[str] = (), user_dir: str | None = None, with_hydra: bool = False) -> DictConfig:
-    """The configuration of one run, as `metarl-train` with these overrides would have it; Hydra's own part if asked."""
+    """The configuration of one run, as `metarl-train` with these overrides would have it; Hydra's own part if asked.
+
+    Raises ValueError for a root key that the program does not read, wherever it was written, and for one that is gone.
+    Keys of a group are checked when its component is constructed.
+    """
     search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
+    config = _composed([*overrides, *search], with_hydra)
+    known, found = root_keys(), {str(key) for key in config} - {"hydra"}
+    if "experiment" in found:
+        raise ValueError("experiment: the file of an experiment begins with the line «# @package _global_»")
+    for key in sorted(found - known):
+        raise ValueError(unknown_key(key, known))
+    for key in sorted(known - found):
+        raise ValueError(f"missing key {key!r}: every run has one")
+    return config
+
+
+@cache
+def root_keys() -> frozenset[str]:
+    """The groups, and the keys that are in none."""
+    return frozenset(str(key) for key in _composed([], with_hydra=False))
+
+
+def _composed(overrides: list[str], with_hydra: bool) -> DictConfig:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return hydra_compose("train", [*overrides, *search], return_hydra_config=with_hydra)
+        return hydra_compose("train", overrides, return_hydra_config=with_hydra)
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """How a dotted key that is not known is refused: the nearest one, and what is allowed where it was looked for."""
+    known, parent = list(known), key.rpartition(".")[0]
+    children = {k.removeprefix(f"{parent}.").split(".")[0] for k in known if k.startswith(f"{parent}.")} - {"_target_"}
+    takes = f"{parent} takes" if children else "allowed are"
+    inside = [repr(k) for k in sorted(known) if k.endswith(f".{key}")]  # its group was forgotten
+    meant = f" (did you mean {' or '.join(inside)}?)" if inside else nearest(key, known)
+    return f"unknown key {key!r}{meant}; {takes} {', '.join(sorted(children or {k.split('.')[0] for k in known}))}"
 
 
 def options(user_dir: str | None) -> dict[str, list[str]]:

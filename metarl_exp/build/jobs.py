@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from metarl_exp import build
-from metarl_exp.build.overrides import is_hydras
+from metarl_exp.build.overrides import check_overrides, is_hydras
 from metarl_exp.run_folder import choose_folder
 from metarl_exp.sweep import Job, Sweep, identifier
 from metarl_exp.tasks.base import Closeable
@@ -35,10 +35,11 @@ def plan(
     own = [str(o.input_line) for o in typed if _is_own(o)]
     sweep = Sweep(Path(hydra.sweep.dir), identifier([*own, *(" ".join(job) for job in listed or [])]))
     given = [str(o.input_line) for o in typed if not is_hydras(o)]
+    swept = [f"{key}={values}" for key, values in (hydra.sweeper.get("params") or {}).items()]
+    check_overrides([*given, *swept], user_dir)
     if listed is not None:
         grid = [[*given, *job] for job in listed]
     elif hydra.sweeper["_target_"] == BasicSweeperConf._target_:
-        swept = [f"{key}={values}" for key, values in (hydra.sweeper.params or {}).items()]
         (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *given]), max_batch_size=None)
     else:
         _require_maximising(hydra.sweeper)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_type_hints
 
+from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
-from metarl_exp.build.composing import compose, leaves, options
+from metarl_exp.build.composing import compose, leaves, options, unknown_key
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.validation import nearest
 
@@ -29,25 +32,43 @@ PLUGINS = {  # by option of hydra/launcher and hydra/sweeper: the extra that bri
 def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> None:
     """Raise ValueError for a key or an option that does not exist, naming the nearest one that does.
 
+    Keys may be added (`+`, `++`) inside a group: whether its component takes them is seen when it is constructed.
     Raises ModuleNotFoundError for a launcher or sweeper that is not installed, naming the extra that brings it.
     """
-    typed = OverridesParser.create().parse_overrides(list(overrides))
-    _require_plugins([o for o in typed if is_hydras(o)])
+    typed = [_parsed(override) for override in overrides]
+    hydras = [o for o in typed if is_hydras(o)]
+    _require_plugins(hydras)
+    for override in hydras:
+        _require_field_of_hydra(override.key_or_group)
     parsed = [o for o in typed if not is_hydras(o)]
     groups = options(user_dir)
     chosen = []
     for override in parsed:
         group = override.key_or_group
-        for value in _values(override) if group in groups else []:
-            if value not in (None, "null") and value not in groups[group]:
+        for value in _values(override) if group in groups and not override.is_delete() else []:
+            if value not in groups[group]:
                 allowed = ", ".join(sorted(groups[group]))
-                raise ValueError(f"{group}={value}: allowed are {allowed}{nearest(str(value), groups[group])}")
-            chosen.append(f"{group}={'null' if value is None else value}")
+                shown = "null" if value is None else value
+                raise ValueError(f"{group}={shown}: allowed are {allowed}{nearest(str(value), groups[group])}")
+            chosen.append(f"{group}={value}")
     known = _keys(tuple(chosen), user_dir) | set(groups)
     for override in parsed:
-        key = override.key_or_group
-        if key not in known and not override.is_add():
-            raise ValueError(f"unknown key {key!r}{nearest(key, known)}; {_beside(key, known)}")
+        key, written = override.key_or_group, str(override.input_line)
+        added = override.is_add() or override.is_force_add()
+        if override.package is not None:
+            raise ValueError(f"{written}: a group has one place, its own; write {key}={override.get_value_string()}")
+        if key in known and (override.is_add() or (added and key in groups)):
+            raise ValueError(f"{written}: there is {key!r} already; write {written.lstrip('+')}")
+        if key not in known and not (added and "." in key and key.split(".")[0] in known):
+            raise ValueError(unknown_key(key, known))
+
+
+def _parsed(override: str) -> Override:
+    try:
+        return OverridesParser.create().parse_overrides([override])[0]
+    except OverrideParseException:
+        example = "\"key='é (1)'\""
+        raise ValueError(f"{override!r}: must be key=value; unusual characters want quotes, as in {example}") from None
 
 
 @cache  # the runs of a sweep or a study choose few options and many values
@@ -65,13 +86,16 @@ def _require_plugins(hydras: Sequence[Override]) -> None:
             require_extra(f"hydra_plugins.{module}", extra, needed_by=f"{group}={option}")
 
 
-def _beside(key: str, known: set[str]) -> str:
-    """What is allowed where a key that does not exist was looked for."""
-    parent = key.rpartition(".")[0]
-    children = {k.removeprefix(f"{parent}.").split(".")[0] for k in known if k.startswith(f"{parent}.")} - {"_target_"}
-    if children:
-        return f"{parent} takes {', '.join(sorted(children))}"
-    return f"allowed are {', '.join(sorted({k.split('.')[0] for k in known}))}"
+def _require_field_of_hydra(key: str) -> None:
+    """Raise ValueError for a key of Hydra's own that it does not read; parts that it leaves open take any."""
+    node: Any = HydraConf
+    for name in key.split(".")[1:]:
+        if not is_dataclass(node):
+            return
+        allowed = [field.name for field in fields(node)]
+        if name not in allowed:
+            raise ValueError(f"unknown key {key!r}{nearest(name, allowed)}; allowed are {', '.join(allowed)}")
+        node = get_type_hints(node)[name]
 
 
 def is_hydras(override: Override) -> bool:

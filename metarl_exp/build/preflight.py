@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from metarl_exp import build
 from metarl_exp.build.jobs import plan
@@ -22,9 +23,15 @@ from metarl_exp.types import EnvironmentFailure
 
 def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
     """Refuse what is mistyped, before Hydra makes any folder; the sweep that is to run, if any."""
-    if arguments.hydra_help or arguments.help or arguments.info is not None:
+    if only_shows(arguments):
         return None
     with refusing(place):
+        for option in ("config_name", "config_path"):
+            if getattr(arguments, option) is not None:
+                raise ValueError(
+                    f"--{option.replace('_', '-')}: there is one configuration; "
+                    "what is yours goes into a folder of options, --config-dir"
+                )
         check_overrides(arguments.overrides, arguments.config_dir)
         if arguments.multirun and arguments.cfg:
             raise ValueError("--cfg shows the configuration of one job: without --multirun, and a value for each key")
@@ -39,6 +46,11 @@ def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
         parts = build.build(config, Ranks(place.rank, place.size))
         parts.evaluation.check_selection(parts.learner)
         return None
+
+
+def only_shows(arguments: argparse.Namespace) -> bool:
+    """Whether a command asks for help, for information, or for what completes it in a shell, and runs nothing."""
+    return bool(arguments.help or arguments.hydra_help or arguments.info is not None or arguments.shell_completion)
 
 
 def refuse_ranks(place: Place) -> None:
@@ -59,5 +71,5 @@ def refusing(place: Place) -> Iterator[None]:
         if place.rank == 0:
             traceback.print_exception(failure.__cause__)
         raise SystemExit(f"metarl-train: {failure}" if place.rank == 0 else 1) from None
-    except (ValueError, ModuleNotFoundError, FolderRefused, HydraException) as error:
+    except (ValueError, ModuleNotFoundError, FolderRefused, HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"metarl-train: {error}" if place.rank == 0 else 1) from None

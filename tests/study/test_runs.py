@@ -6,6 +6,7 @@ import pytest
 
 from metarl_exp.study import cost, runs, summary
 from metarl_exp.study.runs import Key, take_up
+from metarl_exp.train import launch
 
 
 def stored(study) -> dict[int, summary.Summary]:
@@ -91,9 +92,17 @@ def test_what_is_missing_is_named_as_far_as_it_can_be_and_costed(laboratory):
     assert cost.estimate(study, known, lacking).seconds == 2 * 6.0 + 2 * 3.0
 
 
-def test_a_mistyped_override_is_refused(laboratory):
+@pytest.mark.parametrize("override", ["iteratons=3", "+iteratons=3"])
+def test_a_mistyped_override_is_refused(laboratory, override):
     with pytest.raises(ValueError, match="unknown key 'iteratons'"):
-        cost.missing(laboratory.declare(rows=[{"name": "A", "overrides": ["iteratons=3"]}]), {})
+        cost.missing(laboratory.declare(rows=[{"name": "A", "overrides": [override]}]), {})
+
+
+@pytest.mark.parametrize(("jobs", "overrides"), [([["+notes=1"]], []), ([["seed=0"]], ["+notes=1"])])
+def test_an_unknown_key_is_refused_before_a_study_launches_anything(tmp_path, capsys, jobs, overrides):
+    with pytest.raises(SystemExit, match="unknown key 'notes'"):
+        launch(jobs, [f"output_root={tmp_path}", *overrides])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_key_of_a_run_does_not_depend_on_how_its_overrides_are_written():
