@@ -37,7 +37,7 @@ def measure(checkout: Path, name: str, iterations: int, threads: int) -> Record:
         # What importing the package set here is not what the other would have set.
         environment.pop("GOMP_SPINCOUNT", None)
         subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)
-        return json.loads(output.read_text())["results"][name]
+        return json.loads(output.read_text(encoding="utf-8"))["results"][name]
 
 
 def joined(rounds: list[Record]) -> Record:
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--render", type=Path, metavar="FILE.json", help="only show the table of stored results")
     arguments = parser.parse_args()
     if arguments.render:
-        print(table(json.loads(arguments.render.read_text())))
+        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
         return
     if arguments.before is None:
         parser.error("which checkout to compare with?")

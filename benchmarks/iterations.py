@@ -232,7 +232,7 @@ def spread(numbers: Sequence[int]) -> str:
 
 def declared() -> Record:
     """What settings.yaml says."""
-    return yaml.safe_load(SETTINGS.read_text())
+    return yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
 
 
 def chosen(only: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]]:
@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--render", type=Path, metavar="FILE.json", help="only show the tables of stored results")
     arguments = parser.parse_args()
     if arguments.render:
-        print(table(json.loads(arguments.render.read_text())))
+        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
         return
     try:
         require_integer("--iterations", arguments.iterations, low=1)

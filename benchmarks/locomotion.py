@@ -309,11 +309,11 @@ def main() -> None:
         arguments.tasks, arguments.trajectories, arguments.horizon, arguments.repeats, not arguments.impatient
     )
     if arguments.add and arguments.output and arguments.output.exists():
-        results = together(json.loads(arguments.output.read_text()), results)
+        results = together(json.loads(arguments.output.read_text(encoding="utf-8")), results)
     print(table(results))
     store(results, arguments.output)
     if arguments.output:
-        arguments.output.with_suffix(".md").write_text(table(results) + "\n")
+        arguments.output.with_suffix(".md").write_text(table(results) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

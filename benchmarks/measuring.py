@@ -37,7 +37,7 @@ def peak_memory() -> float:
     status = Path("/proc/self/status")
     if status.exists():
         # Of this program alone; ru_maxrss begins with what the process held that started it.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (2**20 if sys.platform == "darwin" else 2**10)  # macOS counts bytes
@@ -47,7 +47,8 @@ def others_seconds() -> float:
     """CPU seconds that everything but this process has used so far; on a system that does not tell, always 0."""
     if not Path("/proc/stat").exists():
         return 0.0
-    user, nice, system, _idle, _waiting, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:])
+    total = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
+    user, nice, system, _idle, _waiting, *rest = map(int, total.split()[1:])
     busy = user + nice + system + sum(rest[:3])  # interrupts, and what a hypervisor gave to other machines
     return busy / os.sysconf("SC_CLK_TCK") - process_time()
 
@@ -73,7 +74,7 @@ def machine(threads: int) -> Record:
     """Where the numbers come from."""
     cpu = platform.processor()
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
     return {
         "cpu": cpu,
@@ -98,7 +99,7 @@ def beside(path: Path | None, measured: Sequence[str], here: Record) -> Record:
 
     Raises ValueError if they are of another machine than `here`.
     """
-    stored = json.loads(path.read_text()) if path and path.exists() else {"results": {}}
+    stored = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {"results": {}}
     kept = [name for name in stored["results"] if name not in measured]
     if kept and stored["machine"] != here:
         raise ValueError(f"{path} has {', '.join(kept)} of another machine: {stored['machine']}, and not {here}")
@@ -109,7 +110,7 @@ def store(results: Record, path: Path | None) -> None:
     """Write them, if asked: after each setting, or an interruption would cost all."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def gemm_ceiling(tasks: int, rows: int, size_in: int, size_out: int) -> float:

@@ -446,7 +446,7 @@ def main() -> None:
     if arguments.check:
         sys.exit(0 if check(Setting()) else 1)
     elif arguments.render:
-        print(table(json.loads(arguments.render.read_text())))
+        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
     else:
         results = measure(Setting(), arguments.iterations, arguments.threads)
         print(table(results))

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--render", type=Path)
     arguments = parser.parse_args()
     if arguments.render:
-        results = json.loads(arguments.render.read_text())
+        results = json.loads(arguments.render.read_text(encoding="utf-8"))
     else:
         allocator.keep_freed_memory()
         found = {name: measure(name, arguments.initialisations, arguments.trajectories) for name in PUBLISHED}

@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--render", type=Path, metavar="FILE.json", help="only show stored results")
     arguments = parser.parse_args()
     if arguments.render:
-        print(table(json.loads(arguments.render.read_text())))
+        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
         return
     results = measure(Setting(), arguments.iterations, not arguments.impatient)
     print(table(results))

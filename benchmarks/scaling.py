@@ -139,7 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     output = arguments.render or arguments.output
     if arguments.render:
-        results = json.loads(arguments.render.read_text())
+        results = json.loads(arguments.render.read_text(encoding="utf-8"))
     else:
         try:
             require_integer("--iterations", arguments.iterations, low=1)

@@ -47,14 +47,18 @@ def block(match: re.Match[str]) -> str:
     return f"<!-- {kind}: {source} -->\n{KINDS[kind](source)}\n<!-- end -->"
 
 
+def _text(source: str) -> str:
+    return (ROOT / source).read_text(encoding="utf-8")
+
+
 def render(source: str) -> str:
     """The table of a stored run's folder."""
-    return results.markdown(json.loads((ROOT / source / "evaluation.json").read_text()))
+    return results.markdown(json.loads(_text(f"{source}/evaluation.json")))
 
 
 def include(source: str) -> str:
     """A program."""
-    return f"```python\n{(ROOT / source).read_text()}```"
+    return f"```python\n{_text(source)}```"
 
 
 def speed(source: str) -> str:
@@ -64,12 +68,12 @@ def speed(source: str) -> str:
 
 def study(source: str) -> str:
     """A study's page without its title."""
-    return (ROOT / source).read_text().split("\n", 2)[2].strip()
+    return _text(source).split("\n", 2)[2].strip()
 
 
 def means(source: str) -> str:
     """The first table of a study's page, with its caption."""
-    return "\n\n".join((ROOT / source).read_text().split("\n\n")[1:3])
+    return "\n\n".join(_text(source).split("\n\n")[1:3])
 
 
 def differences(source: str) -> str:
@@ -129,7 +133,7 @@ def iteration(source: str) -> str:
 
 
 def _table_below(source: str, caption: str) -> str:
-    parts = (ROOT / source).read_text().split("\n\n")
+    parts = _text(source).split("\n\n")
     number = next(i for i, part in enumerate(parts) if part.startswith(caption))
     return "\n\n".join(parts[number : number + 2])
 
@@ -139,7 +143,7 @@ def benchmark(source: str) -> str:
     file = ROOT / source
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        return runpy.run_path(str(ROOT / "benchmarks" / f"{file.stem}.py"))["table"](json.loads(file.read_text()))
+        return runpy.run_path(str(ROOT / "benchmarks" / f"{file.stem}.py"))["table"](json.loads(_text(source)))
     finally:
         sys.path.pop(0)
 
@@ -185,15 +189,15 @@ BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.
 
 def rendered(page: Path) -> str:
     """The text of a page with all its blocks made anew."""
-    return BLOCK.sub(block, page.read_text())
+    return BLOCK.sub(block, page.read_text(encoding="utf-8"))
 
 
 def main() -> int:
-    stale = {page: text for page in PAGES if (text := rendered(page)) != page.read_text()}
+    stale = {page: text for page in PAGES if (text := rendered(page)) != page.read_text(encoding="utf-8")}
     if "--check" in sys.argv:
         return int(bool(stale))
     for page, text in stale.items():
-        page.write_text(text)
+        page.write_text(text, encoding="utf-8")
     return 0
 
 

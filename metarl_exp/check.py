@@ -19,7 +19,7 @@ from rich.text import Text
 
 from metarl_exp import build
 from metarl_exp.checker import FAULT, NOT_RUN, NOTE, PASSED, Finding, check
-from metarl_exp.command_line import console
+from metarl_exp.printing import console, safely
 from metarl_exp.tasks.base import TaskDistribution
 
 STYLES = {PASSED: "green", NOTE: "yellow", FAULT: "bold red", NOT_RUN: "dim"}
@@ -47,6 +47,7 @@ def table(title: str, findings: Sequence[Finding]) -> Table:
     return shown
 
 
+@safely
 def main() -> None:
     """The command `metarl-check`."""
     parser = argparse.ArgumentParser("metarl-check", description="Check a task distribution before training on it.")

@@ -54,6 +54,7 @@ from metarl_exp.agents import play
 from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
 from metarl_exp.identity import identified
+from metarl_exp.printing import console, safely
 from metarl_exp.sources import digests
 from metarl_exp.streams import streams
 from metarl_exp.study.cost import Cost
@@ -125,7 +126,7 @@ class Study:
 
 def read(path: Path) -> Study:
     """The study of a file. Raises ValueError for a key that is unknown or missing, or a value out of range."""
-    node = yaml.safe_load(path.read_text())
+    node = yaml.safe_load(path.read_text(encoding="utf-8"))
     study = dict(checked(Study, node, "the study"))
     for kind, entry in (("rows", Row), ("columns", Column)):
         study[kind] = [entry(**checked(entry, n, f"{kind}[{i}]")) for i, n in enumerate(study[kind])]
@@ -253,7 +254,7 @@ def write(path: Path, study: Study, stored: Mapping[str, Any], published: Publis
 
 def kept(study: Study, file: Path) -> dict[str, Any]:
     """The rows of an earlier run whose settings are still the study's."""
-    before = json.loads(file.read_text())["rows"] if file.is_file() else {}
+    before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else {}
     return {
         row.name: before[row.name]
         for row in study.rows
@@ -311,10 +312,11 @@ def as_markdown(study: Study, stored: Mapping[str, Any], published: PublishedTab
 def replace(file: Path, text: str) -> None:
     """Write a file whole, or not at all."""
     unfinished = file.with_name(f"{file.name}.unfinished")
-    unfinished.write_text(text)
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(file)
 
 
+@safely
 def main() -> None:
     """The command `metarl-classical`."""
     parser = argparse.ArgumentParser(
@@ -326,12 +328,12 @@ def main() -> None:
     arguments = parser.parse_args()
     allocator.keep_freed_memory()
     torch.set_num_threads(1)  # the tensors are small, and jobs share cores
-    console = Console()
+    shown = console()
     try:
-        run(arguments.study, console, arguments.rows, arguments.again)
+        run(arguments.study, shown, arguments.rows, arguments.again)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"metarl-classical: {error}") from None
-    console.print(f"written: {arguments.study.with_suffix('.json')} and .md", soft_wrap=True)
+    shown.print(f"written: {arguments.study.with_suffix('.json')} and .md", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from metarl_exp import allocator
 from metarl_exp.types import EnvironmentFailure
 
@@ -25,14 +23,6 @@ def read_run(name: str, description: str, keys: str, act: Callable[[Path, Sequen
         return act(arguments.run, arguments.settings)
     except (ValueError, FileNotFoundError, ImportError, EnvironmentFailure) as error:
         raise SystemExit(f"{name}: {error}") from None
-
-
-def console(soft_wrap: bool = False) -> Console:
-    """What commands print to: as wide as the terminal, and wide in a log file, which has no edge to wrap at."""
-    shown = Console(soft_wrap=soft_wrap)
-    if not shown.is_terminal:
-        shown.width = 160
-    return shown
 
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metarl_exp import build, figures, results
-from metarl_exp.command_line import THETAS, console, file_stem, pairs, read_run
+from metarl_exp.command_line import THETAS, file_stem, pairs, read_run
+from metarl_exp.printing import console, safely
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.validation import require_choice
 
@@ -38,6 +39,7 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     return path
 
 
+@safely
 def main() -> None:
     """The command `metarl-evaluate`."""
     keys = "keys of conf/evaluation; theta=best|latest|initial; stale=true"

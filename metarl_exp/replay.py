@@ -28,6 +28,7 @@ from metarl_exp.evaluation import Evaluation
 from metarl_exp.film import Paint, Scene, Take
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
+from metarl_exp.printing import safely
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.tasks.base import Closeable, Depicted, Episode, TaskDistribution
 from metarl_exp.types import BatchedEnv, Filmable, Trajectories
@@ -204,6 +205,7 @@ def replay(run: Path, settings: Sequence[str]) -> Path:
             learner.task_distribution.close()
 
 
+@safely
 def main() -> None:
     """The command `metarl-replay`."""
     own = ", ".join(field.name for field in fields(Filming))

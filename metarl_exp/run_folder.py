@@ -87,7 +87,7 @@ class RunFolder:
     @contextmanager
     def logged(self, logger: logging.Logger) -> Iterator[None]:
         """Send a logger's records to train.log, and the traceback of whatever ends the block."""
-        handler = logging.FileHandler(self.log, encoding="utf-8")
+        handler = logging.FileHandler(self.log, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.setLevel(logging.INFO)
         logger.propagate = False  # the display is for the terminal
@@ -105,7 +105,8 @@ class RunFolder:
         """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite."""
         text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
         text = PLAIN_LIST.sub(lambda match: " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
-        write_atomically(self.path / name, (text + "\n").encode())
+        # Bytes of a folder's name that mean nothing in the locale are surrogates, which JSON can only have as escapes.
+        write_atomically(self.path / name, (text + "\n").encode(errors="backslashreplace"))
         return self.path / name
 
     def read_json(self, name: str) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from metarl_exp.command_line import console
+from metarl_exp.printing import console, safely
 from metarl_exp.sweep import JobStatus, statuses
 
 STYLES = {"finished": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "missing": "magenta"}
@@ -43,6 +43,7 @@ def exit_status(jobs: Sequence[JobStatus]) -> int:
     return 3 if states <= {"finished", "running"} else 1
 
 
+@safely
 def main() -> None:
     """The command `metarl-status`."""
     parser = argparse.ArgumentParser("metarl-status", description="How every job under a folder stands.")

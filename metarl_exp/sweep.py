@@ -127,7 +127,8 @@ class Sweep:
     def _write(self, content: dict[str, Any]) -> None:
         jobs = ",\n".join(json.dumps(job, ensure_ascii=False) for job in content["jobs"])
         command = json.dumps(content["command"], ensure_ascii=False)
-        write_atomically(self.record, f'{{"command": {command}, "jobs": [\n{jobs}\n]}}\n'.encode())
+        text = f'{{"command": {command}, "jobs": [\n{jobs}\n]}}\n'
+        write_atomically(self.record, text.encode(errors="backslashreplace"))
 
 
 def identifier(overrides: Sequence[str]) -> str:

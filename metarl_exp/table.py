@@ -22,7 +22,7 @@ from rich.markdown import Markdown
 from rich.table import Table as Grid
 
 from metarl_exp.checkpoint import write_atomically
-from metarl_exp.command_line import console
+from metarl_exp.printing import console, safely
 from metarl_exp.study import cost, declaration, drawing, rendering, runs
 from metarl_exp.study.cells import Table, assemble
 from metarl_exp.study.declaration import Study
@@ -98,6 +98,7 @@ def _announced(lacking: Sequence[Wanted], estimated: cost.Cost) -> str:
     return f"{len(lacking)} runs are missing: at most {estimated.steps / 1e6:.3g} million environment steps; {time}"
 
 
+@safely
 def main() -> None:
     """The command `metarl-table`."""
     parser = argparse.ArgumentParser("metarl-table", description="Make the table of a study from its runs.")

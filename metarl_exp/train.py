@@ -13,7 +13,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from metarl_exp import allocator, build, checkpoint, figures, provenance, replay
 from metarl_exp.build import job_list
 from metarl_exp.build.jobs import job_running, plan
 from metarl_exp.build.preflight import only_shows, preflight, refuse_ranks, refusing
-from metarl_exp.command_line import console
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.follow import follow
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.printing import console, safely
 from metarl_exp.progress import display
-from metarl_exp.ranks import ALONE, Place, RankFailure, Ranks, joined
+from metarl_exp.ranks import Place, RankFailure, Ranks, joined
 from metarl_exp.run_folder import FolderRefused, RunFolder, choose_folder
 from metarl_exp.signals import terminated_as_interrupt
 from metarl_exp.sweep import VARIABLE, Sweep
@@ -48,27 +48,35 @@ log = logging.getLogger("metarl_exp")
 class Run:
     """One job in its folder, whose lock is held: start or continue, train, evaluate. Of several ranks, the first."""
 
-    def __init__(
-        self, config: DictConfig, folder: RunFolder, sweep: Sweep | None, console: Console, ranks: Ranks = ALONE
-    ) -> None:
-        self.config, self.folder, self.sweep, self.console, self.ranks = config, folder, sweep, console, ranks
+    def __init__(self, config: DictConfig, folder: RunFolder, sweep: Sweep | None, console: Console) -> None:
+        self.config, self.folder, self.sweep, self.console = config, folder, sweep, console
         self.fingerprint = build.fingerprint(config)
         build.refuse_other_run(config, folder.path)
 
     def go(self) -> float:
         """Whatever is left to do; the validation return of the best iterate."""
-        state = self.folder.state()
-        if state == "finished":
-            self.ranks.tell(None)
-            self.console.print(f"already finished: {self.folder.path} (restart=true runs it again in a new folder)")
-            return self.show()
         before = self.folder.read_json("status.json")
+        if before and before["state"] == "finished":
+            with joined_ranks(self.config) as ranks:
+                ranks.tell(None)
+            self.console.print(f"already finished: {self.folder.path} (restart=true runs it again in a new folder)")
+        else:
+            self.record(before)
+        return self.show()
+
+    def record(self, before: dict[str, Any] | None) -> None:
+        """Work, and say in `status.json` how it stands from before the ranks meet until the last file is written."""
+        self.folder.set_state("running")
         try:
-            self.folder.set_state("running")
-            with self.folder.logged(log), terminated_as_interrupt(), self.ranks.explained():
+            with (
+                self.folder.logged(log),
+                joined_ranks(self.config) as self.ranks,
+                terminated_as_interrupt(),
+                self.ranks.explained(),
+            ):
                 if before:
-                    log.info("again; before it was %s (%s)", state, before["reason"] or "no reason recorded")
-                return self.work()
+                    log.info("again; before it was %s (%s)", before["state"], before["reason"] or "no reason recorded")
+                self.work()
         except (KeyboardInterrupt, RankFailure) as stop:
             lost = str(stop) if isinstance(stop, RankFailure) else None
             self.folder.set_state("failed" if lost else "interrupted", lost or "stopped by a signal")
@@ -78,8 +86,9 @@ class Run:
         except Exception as error:
             self.folder.set_state("failed", f"{type(error).__name__}: {error}")
             raise
+        self.folder.set_state("finished")  # whatever becomes of showing it
 
-    def work(self) -> float:
+    def work(self) -> None:
         """Build, train, evaluate, write; tracked from the first to the last."""
         self.threads()
         self.device()
@@ -107,8 +116,6 @@ class Run:
             problem = tracker.finish(summary, drawn, failed)
             if problem:
                 self.console.print(problem)
-        self.folder.set_state("finished")
-        return self.show()
 
     def threads(self) -> None:
         """torch's thread count: as the run began, for a continued one; rounding depends on it."""
@@ -251,6 +258,7 @@ class Run:
         return content["validation"]
 
 
+@safely
 def job(config: DictConfig) -> float:
     """One job: returns the validation return of the best iterate, for sweepers to maximise."""
     allocator.keep_freed_memory()
@@ -258,14 +266,21 @@ def job(config: DictConfig) -> float:
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
     try:
         taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()
-        with taking_part, joined(Place.here(), config.rank_timeout, str(build.device_named(config.device))) as ranks:
+        with taking_part:
             folder = RunFolder(choose_folder(Path(hydra_config.runtime.output_dir), config.restart))
             with folder.lock():
-                return Run(config, folder, sweep, console(soft_wrap=True), ranks).go()
+                return Run(config, folder, sweep, console(soft_wrap=True)).go()
     except (FolderRefused, RankFailure) as error:
         if hydra_config.mode == RunMode.MULTIRUN:
             raise  # a failed job of the sweep
-        raise SystemExit(f"metarl-train: {error}") from None
+        # Who is refused a folder has not met the other ranks yet: they wait, and end with this one.
+        with joined_ranks(config) if isinstance(error, FolderRefused) else nullcontext():
+            raise SystemExit(f"metarl-train: {error}") from None
+
+
+def joined_ranks(config: DictConfig) -> AbstractContextManager[Ranks]:
+    """The ranks of this run, until the block ends."""
+    return joined(Place.here(), config.rank_timeout, str(build.device_named(config.device)))
 
 
 def marked(sweep: Sweep) -> str:
@@ -301,6 +316,7 @@ def launch(jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> None:
         console(soft_wrap=True).print(f"{type(error).__name__}: {error}")
 
 
+@safely
 def main() -> Any:
     """The command `metarl-train`."""
     arguments, place = get_args_parser().parse_args(), Place.here()

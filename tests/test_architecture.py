@@ -14,8 +14,8 @@ ORDER = [
     "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective",
     "outer_optimizer", "tasks",
     "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
-    "allocator", "checkpoint", "run_folder", "sources", "sweep", "provenance", "progress", "figures", "film", "tracker",
-    "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "laboratory", "replay",
+    "allocator", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing", "progress", "figures", "film",
+    "tracker", "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "laboratory", "replay",
     "status", "report", "signals", "follow", "train", "table",
 ]  # fmt: skip
 ALLOWED = {
@@ -91,6 +91,18 @@ def test_nothing_is_named_for_nothing():
 def test_a_module_is_one_idea_and_says_which(path):
     assert len(path.read_text().splitlines()) <= 340
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("folder", ["metarl_exp", "docs", "benchmarks", "examples"])
+def test_files_of_text_are_utf_8_whatever_the_locale(folder):
+    calls = [(path, n) for path in (ROOT / folder).rglob("*.py") for n in ast.walk(ast.parse(path.read_text("utf-8")))]
+    for path, call in calls:
+        if isinstance(call, ast.Call):
+            function, given = ast.unparse(call.func), {keyword.arg for keyword in call.keywords}
+            opens = function.rpartition(".")[2] in {"open", "read_text", "write_text", "FileHandler"}
+            other = function in {"os.open", "Image.open", "self._open"} or any("'wb'" in ast.dump(a) for a in call.args)
+            decodes = bool(given & {"text", "universal_newlines"})
+            assert "encoding" in given or not (decodes or (opens and not other)), f"{path}:{call.lineno}"
 
 
 def test_nothing_prints_below_the_entry_points():

@@ -20,10 +20,10 @@ from rich.progress import Progress
 
 from metarl_exp import allocator, provenance
 from metarl_exp.classical import replace
-from metarl_exp.command_line import console
 from metarl_exp.figures import estimators as figures
 from metarl_exp.laboratory import report
 from metarl_exp.laboratory.study import Study, gradients, hessians, read
+from metarl_exp.printing import console, safely
 
 
 def measure(study: Study, shown: Console) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def render(folder: Path, study: Study, stored: dict[str, Any]) -> None:
     figures.hessians(stored["hessians"], study.trajectories, folder)
 
 
+@safely
 def main() -> None:
     """The command `metarl-laboratory`."""
     parser = argparse.ArgumentParser(
@@ -67,7 +68,7 @@ def main() -> None:
         study = read(arguments.settings)
         if not arguments.render:
             replace(results, report.as_json(measure(study, shown)))
-        stored = json.loads(results.read_text())
+        stored = json.loads(results.read_text(encoding="utf-8"))
         render(results.parent, study, stored)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"metarl-laboratory: {error}") from None

@@ -76,7 +76,7 @@ class Study:
 
 def read(path: Path) -> Study:
     """The study of a file. Raises ValueError for a key that is unknown or missing, or a value out of range."""
-    return Study(**checked(Study, yaml.safe_load(path.read_text()), "the study"))
+    return Study(**checked(Study, yaml.safe_load(path.read_text(encoding="utf-8")), "the study"))
 
 
 # ---- measuring

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from metarl_exp.checkpoint import write_atomically
 from metarl_exp.comparison import unique
+from metarl_exp.printing import safely
 from metarl_exp.report.page import render
 from metarl_exp.report.runs import Run, read
 from metarl_exp.sweep import statuses, sweeps
@@ -24,7 +25,8 @@ def write(root: Path, output: Path) -> Path:
     runs = [read(status) for status in statuses(root)]
     if not runs:
         raise ValueError(f"no jobs in {root}")
-    write_atomically(output, render(root.resolve().name, runs, commands(root, runs)).encode())
+    page = render(root.resolve().name, runs, commands(root, runs))
+    write_atomically(output, page.encode(errors="replace"))
     return output
 
 
@@ -34,6 +36,7 @@ def commands(root: Path, runs: list[Run]) -> list[str]:
     return unique([*(sweep.command() for sweep in sweeps(root)), *alone])
 
 
+@safely
 def main() -> None:
     """The command `metarl-report`."""
     parser = argparse.ArgumentParser("metarl-report", description="Write one HTML page on the runs of a folder.")

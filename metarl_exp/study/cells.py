@@ -99,7 +99,7 @@ def assemble(study: Study, runs: Runs) -> Table:
                 ours, theirs = cells[row.name, column.name], cells[row.against, column.name]
                 cells[row.name, column.name] = ours._replace(pairs=_paired(ours, theirs))
     choices = {row.name: chosen(study, row, runs) for row in study.rows if row.choose}
-    costs = json.loads((study.folder / study.costs).read_text())["rows"] if study.costs else {}
+    costs = json.loads((study.folder / study.costs).read_text(encoding="utf-8"))["rows"] if study.costs else {}
     return Table(study, cells, choices, behind, costs)
 
 

@@ -50,7 +50,7 @@ class Share(gymnasium.Env[np.ndarray, Any]):
             self._become_worker(faults)
 
     def _become_worker(self, faults: Path) -> None:
-        self.faults = faults.open("w")  # kept open: the fault handler writes to its descriptor
+        self.faults = faults.open("w", encoding="utf-8")  # kept open: the fault handler writes to its descriptor
         faulthandler.enable(self.faults, all_threads=False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's, who ends its workers
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -114,7 +114,7 @@ class InWorkers:
             self._signal(worker, signal.SIGABRT)
             self.vector.processes[worker].join(GRACE)
             reason = f"{self._held_by(worker)}: TimeoutError: no answer within the time limit, nor to an interruption"
-            return Failure(reason, self._faults_of(worker).read_text())
+            return Failure(reason, self._faults_of(worker).read_text(encoding="utf-8"))
         try:
             answer, _ = pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -141,7 +141,7 @@ class InWorkers:
         code = self.vector.processes[worker].exitcode or 0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
         faults = self._faults_of(worker)
-        return Failure(f"{self._held_by(worker)} {how}", faults.read_text() if faults.exists() else "")
+        return Failure(f"{self._held_by(worker)} {how}", faults.read_text(encoding="utf-8") if faults.exists() else "")
 
     @staticmethod
     def _raise_failures(found: Any) -> None:
