@@ -11,12 +11,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the leaves to the entry points: a module imports only what stands before it.
 ORDER = [
     "maths", "validation", "markdown", "ranks", "streams", "statistics", "types", "metrics", "fast_weights",
-    "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective",
-    "outer_optimizer", "tasks",
-    "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation", "results",
-    "allocator", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing", "progress", "figures", "film",
-    "tracker", "build", "command_line", "comparison", "study", "evaluate", "check", "classical", "laboratory", "replay",
-    "status", "report", "signals", "follow", "train", "table",
+    "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective", "outer_optimizer",
+    "tasks", "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation",
+    "results", "allocator", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing", "progress",
+    "figures", "film", "tracker", "build", "command_line", "comparison", "study", "evaluate", "check", "classical",
+    "laboratory", "replay", "status", "report", "signals", "follow", "train", "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},
