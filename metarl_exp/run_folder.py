@@ -33,16 +33,13 @@ def choose_folder(base: Path, restart: bool) -> Path:
     return path if restart and used else newest
 
 
-def _locked(file: TextIO, kind: int, retries: int) -> bool:
-    """Whether the lock was got. Retries a little later: whoever asks whether it is `held` has it for an instant."""
-    for pause in (0.0, *[0.02] * retries):
-        time.sleep(pause)
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            continue
-    return False
+def _locked(file: TextIO, kind: int) -> bool:
+    """Whether the lock was got, at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class RunFolder:
@@ -63,9 +60,12 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / "lock", "a+", encoding="utf-8") as file:
-            if not _locked(file, fcntl.LOCK_EX, retries=4):
-                file.seek(0)
-                raise FolderRefused(f"{self.path} is in use by {file.read().strip() or 'another process'}")
+            while not _locked(file, fcntl.LOCK_EX):
+                if not _locked(file, fcntl.LOCK_SH):
+                    file.seek(0)
+                    raise FolderRefused(f"{self.path} is in use by {file.read().strip() or 'another process'}")
+                fcntl.flock(file, fcntl.LOCK_UN)  # it was only asked whether it is `held`, for an instant
+                time.sleep(0.02)
             self._sign(file)
             yield
 
@@ -75,7 +75,7 @@ class RunFolder:
         if not path.is_file():
             return False
         with open(path, encoding="utf-8") as file:
-            return not _locked(file, fcntl.LOCK_SH, retries=0)
+            return not _locked(file, fcntl.LOCK_SH)
 
     @staticmethod
     def _sign(file: TextIO) -> None:

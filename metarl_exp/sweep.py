@@ -158,9 +158,10 @@ def statuses(root: Path) -> list[JobStatus]:
 def folder_status(path: Path) -> JobStatus:
     """How the run of one folder stands, whether the folder is there or not."""
     folder = RunFolder(path)
+    held = folder.held()  # before its state is read: a run that ends says so first
     status = folder.read_json("status.json") or {"state": "missing", "reason": "not begun"}
     state, reason = status["state"], status["reason"]
-    if state in ("running", "missing") and folder.held():
+    if state in ("running", "missing") and (held or folder.held()):  # it may have begun meanwhile
         state, reason = "running", None
     elif state == "running":
         state, reason = "interrupted", "killed: no process holds it"

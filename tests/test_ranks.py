@@ -11,26 +11,29 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from metarl_exp import build, ranks, train
 from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.ranks import ALONE, Place, RankFailure, Ranks, joined
+from metarl_exp.ranks import ALONE, Place, Processes, RankFailure, Ranks, joined
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.streams import Shared, draw, stream
+from metarl_exp.sweep import statuses
 from metarl_exp.types import NonFiniteError
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-TIMEOUT = 20.0  # s, for ranks that wait for each other
+SHORT = 0.5  # s, for waiting that is sure to be in vain
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,10 +67,10 @@ def forked(act: Callable[[Place], Any], size: int = 2) -> tuple[list[Any], list[
     results = []
     for process, pipe in started:
         try:
-            results.append(pickle.loads(pipe.recv_bytes()) if pipe.poll(3 * TIMEOUT) else None)
+            results.append(pickle.loads(pipe.recv_bytes()) if pipe.poll(PATIENCE) else None)
         except EOFError:
             results.append(None)
-        process.join(3 * TIMEOUT)
+        process.join(PATIENCE)
         process.kill()
         process.join()
     return results, [process for process, _ in started]
@@ -77,7 +80,7 @@ def in_ranks(act: Callable[[Ranks], Any], size: int = 2) -> list[Any]:
     """What `act` returns in each of the ranks that have joined."""
 
     def join(place: Place) -> Any:
-        with joined(place, TIMEOUT, "cpu") as ranks:
+        with joined(place, PATIENCE, "cpu") as ranks:
             return act(ranks)
 
     results, processes = forked(join, size)
@@ -273,11 +276,19 @@ def folder_of(output: Path) -> RunFolder:
     return RunFolder(path)
 
 
+def holder(output: Path) -> int:
+    """The process that holds the folder of the run: the first rank."""
+    return json.loads((folder_of(output).path / "lock").read_text())["pid"]
+
+
+def all_of(*prepared: Callable[[Place], None]) -> Callable[[Place], None]:
+    return lambda place: [prepare(place) for prepare in prepared] and None
+
+
 def at_iteration(number: int, rank: int, deed: Callable[[], None]) -> Callable[[Place], None]:
     """Let one rank do something when it is about to sample for a meta-iteration."""
 
     def prepare(place: Place) -> None:
-        ranks.GRACE = 0.5  # s; whoever is going to say something is quick here
         original = MetaLearner.inner_update
 
         def inner_update(learner: MetaLearner, tasks: Tensor) -> Any:
@@ -288,6 +299,39 @@ def at_iteration(number: int, rank: int, deed: Callable[[], None]) -> Callable[[
         MetaLearner.inner_update = inner_update
 
     return prepare
+
+
+def in_the_verdict(deed: Callable[[], Any]) -> Callable[[Place], None]:
+    """Let the first rank do something once it has left, while it waits for what the others say."""
+
+    def prepare(place: Place) -> None:
+        original = Processes._verdict
+
+        def verdict(processes: Processes, error: BaseException) -> Any:
+            if place.rank == 0:
+                deed()
+            return original(processes, error)
+
+        Processes._verdict = verdict
+
+    return prepare
+
+
+def waiting(grace: float) -> Callable[[Place], None]:
+    """How long the first rank waits for what others say of their end; for no other one it matters."""
+
+    def prepare(place: Place) -> None:
+        ranks.GRACE = grace if place.rank == 0 else SHORT
+
+    return prepare
+
+
+HEARING_ALL, HEARING_NOTHING = waiting(PATIENCE), waiting(SHORT)
+
+
+def lose_patience() -> None:
+    """Have operations of this rank run out of time soon, once the ranks have met, which takes what it takes."""
+    _set_pg_timeout(timedelta(seconds=SHORT))
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +390,7 @@ def die() -> None:
 
 
 def test_a_lost_rank_ends_the_run_which_the_same_command_continues(tmp_path, one_process):
-    codes, printed = run(tmp_path, *ADAM, before=at_iteration(2, 1, die))
+    codes, printed = run(tmp_path, *ADAM, before=all_of(HEARING_NOTHING, at_iteration(2, 1, die)))
     folder = folder_of(tmp_path)
     assert codes == [1, None]
     status = folder.read_json("status.json")
@@ -358,36 +402,83 @@ def test_a_lost_rank_ends_the_run_which_the_same_command_continues(tmp_path, one
     require_same_run(folder, one_process)
 
 
-@pytest.mark.parametrize("delay", [0, 0.25], ids=["before it is missed", "while it is waited for"])
-def test_a_signal_that_comes_since_a_rank_was_lost_is_no_interruption(tmp_path, delay):
+def test_a_signal_that_comes_before_a_lost_rank_is_missed_is_no_interruption(tmp_path):
     """torchrun sends SIGTERM to all others as soon as one has died."""
 
-    def die_and_be_noticed() -> None:
-        holder = json.loads((folder_of(tmp_path).path / "lock").read_text())["pid"]
-        subprocess.Popen(["sh", "-c", f"sleep {delay}; kill -TERM {holder}"])
-        time.sleep(0.0 if delay else 0.1)
+    def signal_and_die() -> None:
+        os.kill(holder(tmp_path), signal.SIGTERM)
         die()
 
-    codes, _ = run(tmp_path, *ADAM, before=at_iteration(2, 1, die_and_be_noticed))
+    codes, _ = run(tmp_path, *ADAM, before=all_of(HEARING_NOTHING, at_iteration(2, 1, signal_and_die)))
+    assert codes == [1, None]
+    assert folder_of(tmp_path).read_json("status.json")["reason"].startswith("lost rank 1 ")
+
+
+def test_a_signal_that_comes_while_a_lost_rank_is_waited_for_is_no_interruption(tmp_path):
+    signalled = in_the_verdict(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    codes, _ = run(tmp_path, *ADAM, before=all_of(HEARING_NOTHING, at_iteration(2, 1, die), signalled))
     assert codes == [1, None]
     assert folder_of(tmp_path).read_json("status.json")["reason"].startswith("lost rank 1 ")
 
 
 def test_a_rank_that_does_not_answer_is_lost_after_the_timeout(tmp_path):
-    codes, _ = run(tmp_path, *ADAM, "rank_timeout=1", before=at_iteration(1, 1, lambda: time.sleep(4)))
-    assert codes[0] == 1
+    def hang() -> None:
+        until(lambda: folder_of(tmp_path).state() == "failed")
+        die()
+
+    before = all_of(HEARING_NOTHING, at_iteration(1, 0, lose_patience), at_iteration(1, 1, hang))
+    assert run(tmp_path, *ADAM, before=before)[0] == [1, None]
     assert folder_of(tmp_path).read_json("status.json")["reason"].startswith("lost rank 1 ")
 
 
 def test_a_rank_that_answers_too_late_is_no_interruption(tmp_path):
-    def late(place: Place) -> None:
-        at_iteration(1, 1, lambda: time.sleep(1.5))(place)
-        ranks.GRACE = TIMEOUT
-
-    assert run(tmp_path, *ADAM, "rank_timeout=1", before=late)[0] == [1, 1]
+    left = tmp_path / "left"
+    late = at_iteration(1, 1, lambda: until(left.exists))
+    before = all_of(HEARING_ALL, at_iteration(1, 0, lose_patience), late, in_the_verdict(left.touch))
+    assert run(tmp_path, *ADAM, before=before)[0] == [1, 1]
     status = folder_of(tmp_path).read_json("status.json")
     assert status["state"] == "failed"
     assert status["reason"].startswith("another rank has ended or does not answer: ")
+
+
+def test_operations_have_the_timeout_that_ranks_join_with():
+    def act(_: Ranks) -> float:
+        return dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+
+    assert in_ranks(act) == [PATIENCE, PATIENCE]
+
+
+def test_ranks_that_do_not_meet_fail_the_run_which_the_same_command_then_begins(tmp_path, one_process):
+    codes, printed = run(tmp_path, *ADAM, "rank_timeout=0.5", before=lambda place: die() if place.rank else None)
+    folder = folder_of(tmp_path)
+    assert codes == [1, None]
+    status = folder.read_json("status.json")
+    assert status["state"] == "failed"
+    assert status["reason"].startswith("the 2 ranks did not meet within 0.5 s")
+    assert "To continue:" in printed[0]
+    assert "did not meet" in folder.log.read_text()
+    assert run(tmp_path, *ADAM)[0] == [0, 0]
+    require_same_run(folder, one_process)
+
+
+def test_ranks_that_do_not_meet_leave_a_finished_run_finished(tmp_path, one_process):
+    shutil.copytree(one_process.path.parent, tmp_path / "outputs")
+    codes, printed = run(tmp_path, *ADAM, "rank_timeout=0.5", before=lambda place: die() if place.rank else None)
+    assert codes == [1, None]
+    assert "did not meet within 0.5 s" in printed[0]
+    assert folder_of(tmp_path).state() == "finished"
+
+
+def test_a_run_that_is_killed_before_its_ranks_have_met_is_seen(tmp_path):
+    def kill_first(place: Place) -> None:
+        if place.rank == 1:
+            until(lambda: (tmp_path / "outputs").exists() and folder_of(tmp_path).state() == "running")
+            os.kill(holder(tmp_path), signal.SIGKILL)
+            die()
+
+    assert run(tmp_path, *ADAM, before=kill_first)[0] == [None, None]
+    (status,) = statuses(tmp_path / "outputs")
+    assert (status.state, status.reason) == ("interrupted", "killed: no process holds it")
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -395,7 +486,7 @@ def test_an_interruption_of_one_rank_is_one_of_the_run(tmp_path, rank):
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    codes, printed = run(tmp_path, *ADAM, before=at_iteration(1, rank, interrupt))
+    codes, printed = run(tmp_path, *ADAM, before=all_of(HEARING_ALL, at_iteration(1, rank, interrupt)))
     assert codes == [130, 1]
     assert folder_of(tmp_path).read_json("status.json")["state"] == "interrupted"
     assert "To continue:" in printed[0]
@@ -406,7 +497,7 @@ def test_what_is_not_finite_in_one_rank_ends_all_with_its_message(tmp_path, rank
     def fail() -> None:
         raise NonFiniteError("rewards", "first at [0]", {"rewards": torch.zeros(1)})
 
-    codes, printed = run(tmp_path, *ADAM, before=at_iteration(1, rank, fail))
+    codes, printed = run(tmp_path, *ADAM, before=all_of(HEARING_ALL, at_iteration(1, rank, fail)))
     folder = folder_of(tmp_path)
     batch = folder.path / ("failed_batch-rank1.pt" if rank else "failed_batch.pt")
     assert codes[1 - rank] == 1

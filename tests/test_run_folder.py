@@ -1,13 +1,16 @@
 """The run folder: one holder at a time, whatever became of the one before; files whole or absent."""
 
+import fcntl
 import json
 import multiprocessing
 import os
 import signal
+import threading
 
 import pytest
 
 from metarl_exp.run_folder import FolderRefused, RunFolder
+from tests.waiting import PATIENCE
 
 
 def hold(path, ready) -> None:
@@ -23,7 +26,7 @@ def holder(tmp_path):
     ready = context.Event()
     process = context.Process(target=hold, args=(tmp_path, ready))
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     yield process
     process.kill()
     process.join()
@@ -39,6 +42,19 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
     holder.join()
     with RunFolder(tmp_path).lock():
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_who_asks_whether_a_folder_is_held_keeps_nobody_out_however_long_it_takes(tmp_path):
+    """A busy machine may take its time over the instant for which whoever asks has the lock."""
+    folder = RunFolder(tmp_path)
+    with folder.lock():
+        pass
+    with open(tmp_path / "lock", encoding="utf-8") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.5, fcntl.flock, [asking, fcntl.LOCK_UN]).start()
+        with folder.lock():
+            assert folder.held()
+    assert not folder.held()
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,37 @@ def test_one_that_is_held_is_running_also_before_it_says_so(sweep):
         folder.set_state("running")
         assert sweep.statuses()[0][1:3] == ("running", None)
     assert sweep.statuses()[0].state == "interrupted"
+
+
+@pytest.mark.parametrize("change", ["ends", "begins"])
+def test_a_run_that_ends_or_begins_while_it_is_looked_at_was_not_killed(sweep, monkeypatch, change):
+    """On a busy machine some time passes between two looks, at its state and at its lock."""
+    folder, lock, looks = RunFolder(sweep.root / "one"), ExitStack(), []
+    if change == "ends":
+        lock.enter_context(folder.lock())
+        folder.set_state("running")
+
+    def happen() -> None:
+        if change == "ends":
+            folder.set_state("finished")
+            lock.close()
+        else:
+            lock.enter_context(folder.lock())
+            folder.set_state("running")
+
+    def looking(look):
+        def changed(*arguments):
+            looks.append(look(*arguments))
+            if len(looks) == 1:
+                happen()
+            return looks[-1]
+
+        return changed
+
+    with lock, monkeypatch.context() as patched:
+        for name in ("held", "read_json"):
+            patched.setattr(RunFolder, name, looking(getattr(RunFolder, name)))
+        assert sweep.statuses()[0].state == {"ends": "finished", "begins": "running"}[change]
 
 
 def test_a_folder_with_another_run_does_not_count_as_the_job(sweep):
