@@ -4,6 +4,7 @@ Registered when this module is imported, so that `tests.environments:Scripted-v0
 """
 
 import contextlib
+import multiprocessing
 import os
 import sys
 import time
@@ -11,6 +12,8 @@ import time
 import gymnasium
 import numpy as np
 import torch
+
+HANGING = multiprocessing.get_context("fork").Semaphore(0)  # as many as environments hang, in forked workers, too
 
 
 class Inner:
@@ -143,9 +146,10 @@ class Faulty(gymnasium.Env):
         faulthandler._sigsegv()
 
     def hangs(self, answer):
-        time.sleep(1000)
+        return HANGING.release() or time.sleep(1000)  # one line, which is that of the traceback
 
     def hangs_on(self, answer):
+        HANGING.release()
         while True:
             with contextlib.suppress(Exception):
                 time.sleep(1000)

@@ -11,13 +11,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from metarl_exp import build, train
 from metarl_exp.run_folder import RunFolder
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[1]
 WAITED_FOR, NEVER_REACHED = 4.0, 60.0  # s, limits for an environment that hangs and for others on a busy machine
@@ -85,7 +85,7 @@ def run_forked(folder: Path, deed: str, workers: list[str]) -> tuple[int, int, s
     context = multiprocessing.get_context("fork")
     process = context.Process(target=train_in_session, args=(folder / "printed", arguments(folder, deed, workers)))
     process.start()
-    process.join(300)
+    process.join(PATIENCE)
     process.kill()
     process.join()
     return process.exitcode, process.pid, (folder / "printed").read_text()
@@ -100,7 +100,7 @@ def run_command(folder: Path, deed: str, workers: list[str]) -> tuple[int, int, 
     )  # fmt: skip
     with process:
         try:
-            printed, _ = process.communicate(timeout=600)
+            printed, _ = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -132,10 +132,7 @@ def require_ended_well(folder: Path, deed: str, code: int, session: int, printed
     for text in (printed, run.log.read_text()):
         assert re.search(reason, text)
         assert line is None or line in text
-    deadline = time.monotonic() + 5
-    while living(session) and time.monotonic() < deadline:
-        time.sleep(0.02)  # helpers of multiprocessing notice the end a moment later
-    assert not living(session)
+    until(lambda: not living(session))  # helpers of multiprocessing notice the end a moment later
 
 
 @pytest.mark.parametrize("deed", ["raises", "exits", "hangs", "observes_nothing"])
@@ -170,7 +167,7 @@ def test_an_environment_that_ends_the_process_itself_loses_nothing_but_the_reaso
     with run.lock():  # which nobody holds any more
         pass
     assert [record["iteration"] for record in run.read_metrics()] == [0]
-    assert not living(session)
+    until(lambda: not living(session))
 
 
 def test_an_environment_that_goes_wrong_in_the_evaluation_ends_the_run_too(tmp_path):
@@ -179,4 +176,4 @@ def test_an_environment_that_goes_wrong_in_the_evaluation_ends_the_run_too(tmp_p
     assert code == 1
     assert "raise Unpicklable" in printed
     assert RunFolder(path).read_json("status.json")["state"] == "failed"
-    assert not living(session)
+    until(lambda: not living(session))

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import metarl_exp
 from metarl_exp import metrics as glossary
 from metarl_exp import train
 from metarl_exp.run_folder import RunFolder
+from tests.waiting import PATIENCE, until
 
 TINY = [
     "experiment=smoke",
@@ -217,19 +217,17 @@ def start(output: Path, *overrides: str, **environment: str) -> subprocess.Popen
 
 
 def wait_for_iterations(output: Path, number: int) -> RunFolder:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for path in output.glob("*/metrics.jsonl"):
-            if len(path.read_text().splitlines()) >= number:
-                return RunFolder(path.parent)
-        time.sleep(0.02)
-    raise TimeoutError("the run did not get there")
+    def there() -> list[Path]:
+        return [path for path in output.glob("*/metrics.jsonl") if len(path.read_text().splitlines()) >= number]
+
+    return RunFolder(until(there)[0].parent)
 
 
 def test_sigkill_a_second_launch_and_the_same_command_again(run, tmp_path):
     """A real process killed with SIGKILL; while it lives, a second launch of its command is refused."""
     process = start(tmp_path / "killed", "iterations=40")
     folder = wait_for_iterations(tmp_path / "killed", 3)
+    process.send_signal(signal.SIGSTOP)  # or it might end before the second launch
     with pytest.raises(SystemExit, match=f"in use by .*{process.pid}"):
         run("iterations=40", output=tmp_path / "killed")
     process.send_signal(signal.SIGKILL)
@@ -246,7 +244,7 @@ def test_a_signal_saves_and_says_how_to_continue(tmp_path, sent):
     process = start(tmp_path, "iterations=100000")
     folder = wait_for_iterations(tmp_path, 2)
     process.send_signal(sent)
-    printed = process.communicate(timeout=60)[0].decode()
+    printed = process.communicate(timeout=PATIENCE)[0].decode()
     assert process.returncode == 130
     assert folder.state() == "interrupted"
     assert "To continue" in printed

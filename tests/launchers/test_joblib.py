@@ -31,13 +31,14 @@ def test_jobs_share_the_cores_and_one_that_fails_stops_those_not_begun(launch, d
     (alone,) = statuses(tmp_path / "alone")
     assert deterministic(tmp_path / "parallel" / alone.name) == deterministic(alone.folder)
 
-    broken = tmp_path / "broken" / alone.name.replace("seed1", "seed0")
-    (broken / "checkpoints" / "best.pt").mkdir(parents=True)  # where a file has to be written
+    for seed in (0, 1):  # both of those that begin, as one that ends may let others begin before the first has failed
+        broken = tmp_path / "broken" / alone.name.replace("seed1", f"seed{seed}")
+        (broken / "checkpoints" / "best.pt").mkdir(parents=True)  # where a file has to be written
     code, printed = launch(*joblib_of_two, "seed=0,1,2,3,4,5", "fail_fast=true", root=tmp_path / "broken")
     assert code == 1
     standing = [status.state for status in statuses(tmp_path / "broken")]
-    assert standing[0] == "failed"
-    assert standing[1] in ("finished", "missing")  # it begins with the first
+    assert "failed" in standing[:2]
+    assert set(standing[:2]) <= {"failed", "missing"}
     assert standing[2:] == ["missing"] * 4
 
 

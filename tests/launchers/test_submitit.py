@@ -4,24 +4,22 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.sweep import statuses
+from tests.waiting import until
 
 
 def preempt(root: Path) -> None:
     """Send the signal of a preemption to the first job, once it has done a few iterations."""
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        for metrics in root.glob("*-seed0/metrics.jsonl"):
-            if len(metrics.read_text().splitlines()) >= 3:
-                os.kill(json.loads((metrics.parent / "lock").read_text())["pid"], signal.SIGUSR2)
-                return
-        time.sleep(0.01)
+
+    def there() -> list[Path]:
+        return [path for path in root.glob("*-seed0/metrics.jsonl") if len(path.read_text().splitlines()) >= 3]
+
+    os.kill(json.loads((until(there)[0].parent / "lock").read_text())["pid"], signal.SIGUSR2)
 
 
 @pytest.mark.slow

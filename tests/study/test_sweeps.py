@@ -1,10 +1,9 @@
 """From a sweep to its table, for real: killed and started again, and launched by the table itself."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,9 @@ from rich.console import Console
 
 from metarl_exp import table
 from metarl_exp.study import runs
+from tests.waiting import PATIENCE
 
-LONGER = "iterations=30"  # than it takes to see it and kill it
+LONGER = "iterations=5"
 SWEPT = ["adaptation.order=second,first", "seed=0,1"]
 
 
@@ -30,21 +30,30 @@ def declare(laboratory, tiny):
     )  # fmt: skip
 
 
-def sweep(tiny, output: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "metarl_exp.train", "-m", *tiny, LONGER, *SWEPT, f"output_root={output}"]
+KILLED_IN_ITS_THIRD_JOB = """
+import os, signal
+from metarl_exp import checkpoint, train
+
+save_latest, begun = checkpoint.save_latest, []
+
+def killed_after(folder, state):
+    save_latest(folder, state)
+    begun.extend({folder} - set(begun))
+    if len(begun) == 3 and state["iteration"] == 3:
+        os.killpg(0, signal.SIGKILL)
+
+checkpoint.save_latest = killed_after
+train.main()
+"""
+
+
+def sweep(tiny, output: Path, program: Sequence[str] = ("-m", "metarl_exp.train")) -> subprocess.Popen:
+    command = [sys.executable, *program, "-m", *tiny, LONGER, *SWEPT, f"output_root={output}"]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def finished(output: Path) -> list[Path]:
     return sorted(path.parent for path in output.glob("*/evaluation.json"))
-
-
-def recorded(output: Path) -> int:
-    """Iterations that the third job has behind it; a checkpoint follows each record."""
-    if len(finished(output)) < 2:
-        return 0
-    running = [path for path in output.glob("*/metrics.jsonl") if path.parent not in finished(output)]
-    return sum(len(path.read_text().splitlines()) for path in running)
 
 
 def files(folders: list[Path]) -> dict[Path, int]:
@@ -65,24 +74,19 @@ def test_a_sweep_killed_in_its_third_job_and_started_again_gives_the_same_table_
     laboratory, tiny, tmp_path
 ):
     """Trap 18. Four jobs; the two that had finished are not touched again."""
-    whole, killed = sweep(tiny, tmp_path / "whole"), sweep(tiny, tmp_path / "killed")
-    deadline = time.monotonic() + 240
-    while recorded(tmp_path / "killed") < 3:
-        assert killed.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    whole, killed = sweep(tiny, tmp_path / "whole"), sweep(tiny, tmp_path / "killed", ["-c", KILLED_IN_ITS_THIRD_JOB])
+    printed = killed.communicate(timeout=PATIENCE)[0].decode()
+    assert killed.returncode == -signal.SIGKILL, printed
     before = files(finished(tmp_path / "killed"))
     assert len({path.parent for path in before if path.name == "evaluation.json"}) == 2
     again = sweep(tiny, tmp_path / "killed")
-    printed = again.communicate(timeout=240)[0].decode()
+    printed = again.communicate(timeout=PATIENCE)[0].decode()
     assert again.returncode == 0, printed
     assert printed.count("already finished") == 2
     assert printed.count("continuing at iteration") == 1
     assert printed.count("starting:") == 1
     assert files(list({path.parent for path in before if path.name == "evaluation.json"})) == before
-    whole.communicate(timeout=240)
+    whole.communicate(timeout=PATIENCE)
     expected = tables(laboratory, tiny, tmp_path / "whole")
     assert "complete" in expected["csv"]
     assert "incomplete" not in expected["csv"]

@@ -35,7 +35,7 @@ def test_a_guard_inside_leaves_the_outer_one_its_time(inner):
     began = time.monotonic()
     with pytest.raises(EnvironmentFailure, match=r"^outer: TimeoutError: no answer within 0.3 s$"):
         outer()
-    assert 0.25 < time.monotonic() - began < 2
+    assert 0.25 < time.monotonic() - began < 60  # s, that it would sleep
 
 
 def test_a_limit_that_ran_out_while_an_inner_guard_waited_is_not_forgotten():
@@ -50,16 +50,22 @@ def test_a_limit_that_ran_out_while_an_inner_guard_waited_is_not_forgotten():
 
 
 def test_what_is_not_to_be_hurried_takes_nothing_from_the_limit_around_it():
+    seen = []
+
     def outer():
         with guarded("outer", 0.2):
             with unhurried():
+                seen.append("begun")
                 time.sleep(0.5)
+                seen.append("ended")
             time.sleep(60)
 
-    began = time.monotonic()
-    with pytest.raises(EnvironmentFailure, match=r"^outer: TimeoutError: no answer within 0.2 s$"):
-        outer()
-    assert 0.65 < time.monotonic() - began < 3
+    while not seen:  # as long as the machine is so busy that the limit runs out before it begins
+        began = time.monotonic()
+        with pytest.raises(EnvironmentFailure, match=r"^outer: TimeoutError: no answer within 0.2 s$"):
+            outer()
+    assert seen == ["begun", "ended"]
+    assert time.monotonic() - began < 60
 
 
 def test_nothing_is_left_behind():
