@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from metarl_exp.streams import stream
-from metarl_exp.tasks.base import Closeable, TaskDistribution
+from metarl_exp.tasks.base import Closeable, Divisible, TaskDistribution
 from metarl_exp.tasks.guard import guarded
 from metarl_exp.types import BatchedEnv, Spec
 
-TASKS, STEPS = 3, 5  # that are rehearsed before training; ours. A memory shows at once, and some steps take 10 ms
+TASKS, STEPS = 3, 5  # of the rehearsal before a training; ours. A memory shows at once, and some steps take 10 ms
 CPU = torch.device("cpu")
 
 
@@ -115,21 +115,20 @@ class Repetition(NamedTuple):
     in_company: str | None  # beside some tasks, and beside others
 
 
-def repeat(distribution: TaskDistribution, tasks: Tensor, actions: Tensor) -> Repetition:
-    """Play tasks [N, …] with actions [N, M, T, …] again and again, with one seed, in two orders of the tasks.
+def repeat(distribution: TaskDistribution, tasks: Tensor, others: Tensor, actions: Tensor) -> Repetition:
+    """Play tasks [N, …] with actions [N, M, T, …] again and again, with one seed.
 
-    First they come from the last to the first; then from the first to the last, in the same environments; then once
-    more in new ones, with the global generators elsewhere. What environments remember, or each has of its own, shows
-    between the last two plays; what they share, in the middle one of an odd number of tasks, whose place is the same.
+    First other tasks come in their places; then they, in the same environments; then they once more in new ones, with
+    the global generators elsewhere. What environments remember, or each has of its own, shows between the last two
+    plays; what they share, where one of the others is the same task.
     """
 
     def play(rows: Tensor) -> Record:
         env = distribution.make_env(rows.clone(), actions.shape[1], torch.Generator().manual_seed(0), CPU)
         return rehearse(env, actions)
 
-    backwards = tasks.flip(0)
     with global_generators(1):
-        reordered, used = play(backwards), play(tasks)
+        before, used = play(others), play(tasks)
     _close(distribution)
     with global_generators(2) as moved:
         new = play(tasks)
@@ -137,8 +136,8 @@ def repeat(distribution: TaskDistribution, tasks: Tensor, actions: Tensor) -> Re
     found = difference(used, new)
     if found and moved:
         found += f"; the global random generator of {' and '.join(moved)} was drawn from"
-    in_its_place = (backwards == tasks).all(1, keepdim=True).expand(actions.shape[:2])
-    return Repetition(found, difference(reordered, used, in_its_place))
+    same = (others == tasks).all(1, keepdim=True).expand(actions.shape[:2])
+    return Repetition(found, difference(before, used, same))
 
 
 @torch.no_grad()
@@ -173,11 +172,12 @@ def require_repeatable(distribution: TaskDistribution, allow_stateful: bool, lim
     `allow_stateful` asks for the latter only. Raises EnvironmentFailure if the environments raise, or take more than
     `limit` seconds.
     """
-    tasks = distribution.sample(TASKS, stream(0, "rehearsal/tasks"))
-    actions = random_actions(distribution.spec, (len(tasks), 1, min(STEPS, distribution.spec.horizon)), 0)
+    drawn = distribution.sample(TASKS + 2, stream(0, "rehearsal/tasks"))
+    tasks, others = drawn[:TASKS], drawn[[TASKS, 1, TASKS + 1]]
+    actions = random_actions(distribution.spec, (TASKS, 1, min(STEPS, distribution.spec.horizon)), 0)
     with guarded("the rehearsal", limit):
-        written = overwritten(distribution, tasks.flip(0), actions)  # in the order in which `repeat` begins
-        repetition = Repetition(None, None) if allow_stateful else repeat(distribution, tasks, actions)
+        written = overwritten(distribution, others, actions)
+        repetition = Repetition(None, None) if allow_stateful else repeat(distribution, tasks, others, actions)
     if written:
         raise ValueError(f"tasks: environments write to {written[0]} after it was handed over: make a copy")
     if repetition.second_time:
@@ -187,7 +187,7 @@ def require_repeatable(distribution: TaskDistribution, allow_stateful: bool, lim
             "clock: no run continues bit for bit, and an evaluation depends on those before; allow_stateful=true "
             "trains all the same"
         )
-    if repetition.in_company:
+    if repetition.in_company and not isinstance(distribution, Divisible):  # a trial waits for those beside it
         raise ValueError(
             f"tasks: the same episodes have other numbers beside other tasks: {repetition.in_company}. Environments "
             "share something, such as an attribute of their class; allow_stateful=true trains all the same"

@@ -275,11 +275,29 @@ class Stateful(gymnasium.Env):
         return Stateful.blown
 
 
+class Pendulous(gymnasium.Env):
+    """Pays for a mass, and for an inertia that its constructor computes from the mass."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self):
+        self.mass = 1.0
+        self.inertia = 4.0 * self.mass
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.random(1), {}
+
+    def step(self, action):
+        return self.np_random.random(1), self.mass + self.inertia, False, False, {}
+
+
 class Unpicklable(Exception):
     """An exception that no pipe would take."""
 
 
-for entry_point in (Scripted, Faulty, Stateful, Camera, Descent, Switches):
+for entry_point in (Scripted, Faulty, Stateful, Pendulous, Camera, Descent, Switches):
     name = f"{entry_point.__name__}-v0"
     if name not in gymnasium.registry:
         gymnasium.register(name, entry_point=entry_point, max_episode_steps=2)

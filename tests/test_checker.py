@@ -13,6 +13,7 @@ from metarl_exp import build, checker
 from metarl_exp.check import check_node
 from metarl_exp.checker import FAULT, NOT_RUN, NOTE, check
 from metarl_exp.checker.finding import Subject
+from metarl_exp.tasks import GymnasiumTasks
 from metarl_exp.tasks.base import uniform
 from metarl_exp.types import Spec, Step
 
@@ -111,6 +112,14 @@ def test_a_clean_distribution_has_neither_faults_nor_notes():
     findings = check(Line(), Line)
     assert len(findings) == len({f.check for f in findings}) == 14
     assert verdicts(findings, "passed") == {f.check for f in findings}, findings
+
+
+def test_what_a_constructor_computes_from_an_attribute_is_told_of_gymnasiums_environments():
+    vary = {"mass": {"attribute": "mass", "uniform": [0.5, 2.0]}}
+    tasks = GymnasiumTasks("tests.environments:Pendulous-v0", 20, {}, vary, [], None, 0, "fork", None)
+    findings = check(tasks)
+    assert verdicts(findings, FAULT) == {"attributes are as if built in"}
+    assert any("rewards of step 0, task 0, episode 0" in f.seen for f in findings if f.verdict == FAULT)
 
 
 def test_attributes_that_are_set_in_time_are_as_if_built_in():

@@ -20,6 +20,7 @@ from metarl_exp.rehearsal import (
     require_repeatable,
 )
 from metarl_exp.tasks import GymnasiumTasks, Navigation2D
+from metarl_exp.tasks.trials import Trials
 from metarl_exp.types import EnvironmentFailure, Spec, Step
 
 LENGTHS = torch.tensor([[3, 1], [2, 5]])  # when the episodes end; [0, 1] is cut off, the others end in the MDP
@@ -166,15 +167,14 @@ def test_the_checker_finds_what_a_training_refuses(deed):
 
 def test_an_environment_without_a_deed_is_not_refused():
     distribution = stateful()
-    tasks, planned = torch.tensor([[-1.0], [0.5], [1.0]]).double(), random_actions(distribution.spec, (3, 2, 4), 0)
-    assert repeat(distribution, tasks, planned) == (None, None)
+    tasks, others = torch.tensor([[-1.0], [0.5], [1.0]]).double(), torch.tensor([[0.2], [0.5], [-0.3]]).double()
+    assert repeat(distribution, tasks, others, random_actions(distribution.spec, (3, 2, 4), 0)) == (None, None)
     learner(distribution).train(1)
 
 
-def test_a_task_that_is_rewritten_in_place_is_refused():
-    """The value is a list, the same object in every episode of the task."""
-    with pytest.raises(ValueError, match="the second time: rewards of step 0"):
-        learner(stateful("rewrites_its_task", vary=GOALS))
+def test_a_value_that_an_environment_rewrites_in_place_is_its_own():
+    """A list, of which every episode of the task has a copy."""
+    learner(stateful("rewrites_its_task", vary=GOALS))
 
 
 def test_in_workers_as_in_this_process():
@@ -190,6 +190,15 @@ def test_a_wrapper_that_normalises_by_what_it_has_seen_is_refused_unless_it_may(
     learner(stateful(**wrapped), allow_stateful=True).train(1)
 
 
+def test_what_normalises_over_the_batch_is_refused():
+    class Normalising(Navigation2D):
+        def make_env(self, tasks, trajectories, generator, device):
+            return super().make_env(tasks - tasks.mean(0), trajectories, generator, device)
+
+    with pytest.raises(ValueError, match="beside other tasks: rewards of step 0, task 1, episode 0"):
+        learner(Normalising(100, "scaled", False))
+
+
 class Overwriting(Navigation2D):
     """Halves what it is given."""
 
@@ -203,6 +212,13 @@ class Overwriting(Navigation2D):
 def test_what_is_handed_over_has_to_be_left_alone_whatever_is_allowed(allowed):
     with pytest.raises(ValueError, match="write to the tasks after"):
         learner(Overwriting(100, "scaled", False), allow_stateful=allowed)
+
+
+def test_a_trial_that_waits_for_those_beside_it_is_not_refused():
+    """Of tasks whose episodes end after one to five steps."""
+    ends = {"ends": {"attribute": "ends", "integer": [1, 5]}}
+    tasks = stateful(id="tests.environments:Scripted-v0", kwargs={}, vary=ends)
+    require_repeatable(Trials(tasks, 3), allow_stateful=False)
 
 
 def test_what_an_environment_raises_is_said_with_where():
