@@ -70,7 +70,6 @@ NEUTRAL: dict[str, Any] = ADDED | {
     "tasks.engine": "c",
 }
 
-
 # Tasks that were rehearsed in this process, by their class and settings: one command may build its learner twice.
 _rehearsed: set[tuple[Any, str]] = set()
 
@@ -233,13 +232,13 @@ def refuse_other_run(config: DictConfig, folder: Path) -> None:
 
 
 def code(config: DictConfig, distribution: TaskDistribution) -> dict[str, str]:
-    """Digests of the modules of one's own that the configuration or its tasks name; see `sources`.
+    """Digests of the modules of one's own that a configuration leads to, by the names in it; see `sources`.
 
-    A distribution may name modules, beside its own, in `sources`.
+    A distribution may name further ones: `written_in`, the modules in which its environments are written.
     """
     while isinstance(distribution, Oracle | Trials):
         distribution = distribution.of
-    return sources.digests([*_strings(_fingerprinted(config)), *getattr(distribution, "sources", ())])
+    return sources.digests([*_strings(_fingerprinted(config)), *getattr(distribution, "written_in", ())])
 
 
 def _strings(value: Any) -> Iterator[str]:

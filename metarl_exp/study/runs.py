@@ -183,7 +183,7 @@ def require_current(study: Study, today: Today) -> None:
 def take_up(study: Study, folders: Iterable[Path], today: Today | None = None) -> list[Path]:
     """Store the summaries of the study's runs in some folders of runs, if they are better than what is stored.
 
-    Better is a run of today's code than another, then a finished one, then the current results version, then the newer
+    Better is a finished run than another, then one of today's code, then the current results version, then the newer
     one. Returns what was written. As rows choose by what is taken up, their further runs are looked for again.
     """
     folders, looked_for, written, today = list(folders), set[Key](), [], today or Today()
@@ -193,7 +193,7 @@ def take_up(study: Study, folders: Iterable[Path], today: Today | None = None) -
 
         def rank(run: Summary, overrides: dict[Key, tuple[str, ...]] = overrides) -> tuple[bool, bool, bool, str]:
             current = not today.changes(overrides[key_of(run)], run)
-            return current, run.finished, run.results_version == RESULTS_VERSION, run.origin["started"]
+            return run.finished, current, run.results_version == RESULTS_VERSION, run.origin["started"]
 
         candidates = [*_in(folders, keys), *(run for key, run in runs.items() if key in keys)]
         best = {key_of(run): run for run in sorted(candidates, key=rank)}  # of equals the last, which is stored

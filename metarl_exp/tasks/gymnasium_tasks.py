@@ -3,20 +3,17 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib.metadata import packages_distributions
 from typing import Any
 
-import gymnasium
 import torch
-from gymnasium.envs.registration import load_env_creator
 from torch import Tensor
 
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.vector.batch import VectorBatch
 from metarl_exp.tasks.vector.fleet import Fleet
 from metarl_exp.tasks.vector.rebuilt import rebuilt
-from metarl_exp.tasks.vector.recipe import Recipe, Row
+from metarl_exp.tasks.vector.recipe import Recipe, Row, constructor
 from metarl_exp.tasks.vector.variation import variation
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_integer
@@ -82,13 +79,9 @@ class GymnasiumTasks:
         return tuple(dict.fromkeys(name for module in self.modules for name in known.get(module, ())))
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """The module in which the environments are written, where their id says it to the version."""
-        with suppress(gymnasium.error.Error):
-            entry_point = gymnasium.spec(self.recipe.id.rpartition(":")[2]).entry_point
-            constructor = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-            return (constructor.__module__,)  # type: ignore[union-attr]
-        return ()
+    def written_in(self) -> tuple[str, ...]:
+        """The module in which the environments are written."""
+        return (constructor(self.recipe.id).__module__,)
 
     @property
     def train_test_overlap(self) -> str | None:
