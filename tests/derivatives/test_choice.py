@@ -103,7 +103,7 @@ def test_a_changed_network_learns_as_autograd_says(kind, objective, generator):
     steps = first.mask.sum((1, 2))
     if objective is DiCE:
         along = log_prob.masked_fill(~first.mask, 0).cumsum(-1)
-        loss = -((along - along.detach()).exp() * first.rewards * first.mask).sum((1, 2)) / steps
+        loss = -((along - along.detach()).exp() * first.discounted_rewards * first.mask).sum((1, 2)) / steps
     else:
         loss = -(log_prob * first.advantages * first.mask).sum((1, 2)) / steps
     gradients = torch.autograd.grad(loss.sum(), [*theta.values()])
