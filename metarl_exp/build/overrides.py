@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
@@ -42,25 +42,35 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
         _require_field_of_hydra(override.key_or_group)
     parsed = [o for o in typed if not is_hydras(o)]
     groups = options(user_dir)
-    chosen = []
-    for override in parsed:
-        group = override.key_or_group
-        for value in _values(override) if group in groups and not override.is_delete() else []:
-            if value not in groups[group]:
-                allowed = ", ".join(sorted(groups[group]))
-                shown = "null" if value is None else value
-                raise ValueError(f"{group}={shown}: allowed are {allowed}{nearest(str(value), groups[group])}")
-            chosen.append(f"{group}={value}")
+    choices = [o for o in parsed if o.key_or_group in groups and not o.is_delete()]
+    chosen = [f"{o.key_or_group}={option}" for o in choices for option in _options(o, groups[o.key_or_group])]
     known = _keys(tuple(chosen), user_dir) | set(groups)
     for override in parsed:
-        key, written = override.key_or_group, str(override.input_line)
-        added = override.is_add() or override.is_force_add()
-        if override.package is not None:
-            raise ValueError(f"{written}: a group has one place, its own; write {key}={override.get_value_string()}")
-        if key in known and (override.is_add() or (added and key in groups)):
-            raise ValueError(f"{written}: there is {key!r} already; write {written.lstrip('+')}")
-        if key not in known and not (added and "." in key and key.split(".")[0] in known):
-            raise ValueError(unknown_key(key, known))
+        _require_known(override, known, groups)
+
+
+def _options(override: Override, offered: Sequence[str]) -> list[str]:
+    """What an override chooses of a group, all of it if it is a sweep. Raises ValueError for what is not offered."""
+    group, values = override.key_or_group, _values(override)
+    for value in values:
+        if isinstance(value, dict):
+            one = next(iter(value), "…")
+            raise ValueError(f"{override.input_line}: a group takes an option; write {group}.{one}=…, key by key")
+        if value not in offered:
+            shown, allowed = "null" if value is None else value, ", ".join(sorted(offered))
+            raise ValueError(f"{group}={shown}: allowed are {allowed}{nearest(str(value), offered)}")
+    return values
+
+
+def _require_known(override: Override, known: set[str], groups: Container[str]) -> None:
+    key, written = override.key_or_group, str(override.input_line)
+    added = override.is_add() or override.is_force_add()
+    if override.package is not None:
+        raise ValueError(f"{written}: a group has one place, its own; write {key}={override.get_value_string()}")
+    if key in known and (override.is_add() or (added and key in groups)):
+        raise ValueError(f"{written}: there is {key!r} already; write {written.lstrip('+')}")
+    if key not in known and not (added and "." in key and key.split(".")[0] in known):
+        raise ValueError(unknown_key(key, known))
 
 
 def _parsed(override: str) -> Override:

@@ -26,12 +26,8 @@ def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
     if only_shows(arguments):
         return None
     with refusing(place):
-        for option in ("config_name", "config_path"):
-            if getattr(arguments, option) is not None:
-                raise ValueError(
-                    f"--{option.replace('_', '-')}: there is one configuration; "
-                    "what is yours goes into a folder of options, --config-dir"
-                )
+        if arguments.config_name or arguments.config_path:
+            raise ValueError("--config-name, --config-path: there is one configuration; --config-dir adds options")
         check_overrides(arguments.overrides, arguments.config_dir)
         if arguments.multirun and arguments.cfg:
             raise ValueError("--cfg shows the configuration of one job: without --multirun, and a value for each key")
