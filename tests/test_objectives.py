@@ -87,7 +87,7 @@ def test_the_ratio_is_1_before_any_update_and_inner_gradients_are_the_log_likeli
 def test_dice_takes_the_same_step_where_advantages_are_rewards_to_go(problem, close):
     p = problem(inner_steps=1, order="first", objective=DiCE())
     first = p.batch.experiences[0]
-    to_go = first.rewards.flip(-1).cumsum(-1).flip(-1).masked_fill(~first.mask, 0)
+    to_go = first.discounted_rewards.flip(-1).cumsum(-1).flip(-1).masked_fill(~first.mask, 0)
     path = Adaptation(
         1, "first", p.adaptation.policy, p.adaptation.inner_optimizer, p.adaptation.fast_weights, MAML().inner_loss
     ).start(p.theta, 3, "first")
