@@ -92,7 +92,7 @@ class Line(NamedTuple):
         return {row.name: row for row in self.table.study.rows if row.name in OBJECTIVES}
 
     def p_values(self) -> dict[str, float]:
-        """Of Student's paired t-test, by objective."""
+        """p-values of Student's paired t-test, by objective."""
         pairs = {name: self.table.cells[name, self.column.name].pairs for name in self.rows()}
         return {name: p.test.t for name, p in pairs.items() if p and p.test}
 

@@ -20,7 +20,7 @@ DIGITS = 4  # decimals that count; ours
 
 
 class Golden(NamedTuple):
-    """What a few test tasks answer to actions that are the same for ever."""
+    """Answers of a few test tasks to actions that never change."""
 
     digest: str
     powers: list[int]  # of ten, above the largest that was observed, and that was paid; the digest leaves them out

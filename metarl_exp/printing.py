@@ -1,4 +1,4 @@
-"""What commands print to: streams to which printing cannot fail, and a console on them.
+"""Output of commands: streams to which printing cannot fail, and a console on them.
 
 A run must not fail because its table could not be printed. A terminal or log may lack characters (an ASCII or Latin-1
 locale), a pipe its reader (`| head`), a disk room for one more line: then text is lost or spelled out, never a run.

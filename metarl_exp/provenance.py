@@ -49,7 +49,7 @@ def collect(
 
 
 def changes(record: Mapping[str, Any], identify: Callable[[], Identified] | None) -> list[str]:
-    """What has changed since a run, in words; nothing if its numbers would be the same today, as far as can be told.
+    """Changes since a run, in words; none if its numbers would be the same today, as far as can be told.
 
     `record` is its `provenance.json`, or some of it: the code of one's own, the environments' identity, the results
     version. Other versions of libraries are told if anything else has changed. `identify` identifies the environments

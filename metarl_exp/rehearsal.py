@@ -144,7 +144,7 @@ def repeat(distribution: TaskDistribution, tasks: Tensor, others: Tensor, action
 def overwritten(distribution: TaskDistribution, tasks: Tensor, actions: Tensor) -> list[str]:
     """Tensors that were written to after they were handed over: the tasks, the actions, and what came back.
 
-    Actions [N, M, T, …] are taken tenfold if they are continuous, so that whoever clips them in place is seen.
+    Actions [N, M, T, …] are taken tenfold if they are continuous, so that clipping in place shows.
     """
     actions = 10 * actions if actions.is_floating_point() else actions
     handed: list[tuple[str, Tensor, Tensor]] = []  # what, the tensor itself, and how it was

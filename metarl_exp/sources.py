@@ -38,9 +38,9 @@ def digests(names: Iterable[str]) -> dict[str, str]:
 
 
 def changed(then: Mapping[str, str]) -> list[str]:
-    """Those of some modules, with the digests that they had, whose code is another now.
+    """Names of the modules, of those with these digests, whose code has changed.
 
-    One that cannot be found is not among them: whoever needs it says so.
+    A module that cannot be found is not among them: importing it says so.
     """
     files = {name: _file(spec) for name in then if (spec := _spec(name))}
     return [name for name, file in files.items() if file and _digest(file) != then[name]]

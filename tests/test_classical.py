@@ -144,7 +144,7 @@ class Own(Greedy):
 
 
 def test_rows_of_other_code_are_not_kept(study, tmp_path, monkeypatch):
-    """Of an agent of one's own, and of environments that answer otherwise; `--again` plays them again."""
+    """An agent of one's own, or environments that answer otherwise: `--again` plays them again."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "own_agent.py").write_text(AGENT)
     columns = [{"name": "own", "agent": {"_target_": "own_agent.Own"}, "grid": {}, "published": None}]

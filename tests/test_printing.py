@@ -114,7 +114,7 @@ def test_every_command_is_among_them():
 
 @pytest.fixture(scope="module", autouse=True)
 def warm():
-    """What commands import is imported once for all that are forked."""
+    """Import once, for all forked processes, the modules of the commands."""
     for entry_point in COMMANDS.values():
         importlib.import_module(entry_point.partition(":")[0])
     build.build(build.compose(["tracker=none"]))

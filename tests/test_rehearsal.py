@@ -215,7 +215,7 @@ def test_what_is_handed_over_has_to_be_left_alone_whatever_is_allowed(allowed):
 
 
 def test_a_trial_that_waits_for_those_beside_it_is_not_refused():
-    """Of tasks whose episodes end after one to five steps."""
+    """Tasks whose episodes end after one to five steps."""
     ends = {"ends": {"attribute": "ends", "integer": [1, 5]}}
     tasks = stateful(id="tests.environments:Scripted-v0", kwargs={}, vary=ends)
     require_repeatable(Trials(tasks, 3), allow_stateful=False)

@@ -162,7 +162,7 @@ def project(tmp_path, monkeypatch, capfd, undrawn):
 
 
 def test_a_finished_run_is_not_shown_after_its_rewards_have_changed(project):
-    """The same command, the old table and status 0: what a user takes for the new result."""
+    """Without the check, the same command shows the old table with status 0, as if it were the new result."""
     project.train("tasks=wind")
     assert "already finished" in project.train("tasks=wind")
     project.edit("wind.py", "reward = -self.x.abs()", "reward = -10 * self.x.abs()")
@@ -185,7 +185,7 @@ def test_a_finished_run_is_not_shown_after_its_rewards_have_changed(project):
     ],
 )
 def test_code_that_the_golden_rollout_does_not_reach_counts_too(project, tasks, file, old, new, module):
-    """What the module of one's own imports, and where a registered environment is written."""
+    """Imports of one's own module count, and so does the module of a registered environment."""
     project.train(f"tasks={tasks}")
     assert module in RunFolder(project.run()).read_json("provenance.json")["sources"]
     project.edit(file, old, new)

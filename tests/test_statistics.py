@@ -326,7 +326,7 @@ def test_what_is_refused(call, message):
 
 
 def test_holm_s_correction_by_hand():
-    """Of four: 4 · 0.01, 3 · 0.013, which is no less than that, 2 · 0.03 and 0.04, which is no less than that."""
+    """Four p-values: 4 · 0.01; 3 · 0.013, raised to that; 2 · 0.03; 0.04, raised to that."""
     assert holm([0.03, 0.01, 0.04, 0.013]) == pytest.approx([0.06, 0.04, 0.06, 0.04])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []

@@ -192,12 +192,12 @@ def training_steps(config: DictConfig) -> int:
 
 
 def environment_identity(config: DictConfig) -> dict[str, Any]:
-    """What tells this run's environments from others; see `identity`."""
+    """Identity of this run's environments; see `identity`."""
     return environments(config).environment
 
 
 def environments(config: DictConfig) -> Identified:
-    """What a run records of its environments, made from a distribution of its own.
+    """Record of a run's environments, from a distribution made for it.
 
     Raises EnvironmentFailure if the environments do.
     """

@@ -50,7 +50,7 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
 
 
 def _options(override: Override, offered: Sequence[str]) -> list[str]:
-    """What an override chooses of a group, all of it if it is a sweep. Raises ValueError for what is not offered."""
+    """Options of a group that an override chooses, several in a sweep. Raises ValueError for one not offered."""
     group, values = override.key_or_group, _values(override)
     for value in values:
         if isinstance(value, dict):

@@ -25,7 +25,7 @@ COLUMNS = 8  # of a task, that are varied one at a time
 
 
 def the_same_again_is_the_same(subject: Subject) -> Iterator[Seen]:
-    """The same tasks, actions and generator give the same numbers, bit for bit.
+    """Equal tasks, actions and generators give equal numbers, bit for bit.
 
     In environments that were used before as in new ones, and whatever the global generators do.
     """
@@ -66,7 +66,7 @@ def _seeded(one: Record, other: Record) -> Seen:
 
 
 def _shared_actions(subject: Subject) -> Tensor:
-    """The same random actions for two tasks × three episodes, [2, 3, T, …]."""
+    """One series of random actions for two tasks × three episodes, [2, 3, T, …]."""
     actions = random_actions(subject.distribution.spec, (1, 1, subject.steps(SHORT)), 0)
     return actions.expand(2, 3, *actions.shape[2:])
 

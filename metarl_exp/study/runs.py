@@ -79,7 +79,7 @@ def finished(runs: Runs, wanted: Wanted) -> Summary | None:
 
 @cache
 def configuration(overrides: tuple[str, ...]) -> Any:
-    """That of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
+    """Configuration of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
     build.check_overrides(overrides)
     return build.compose(overrides)
 
@@ -148,7 +148,7 @@ class Today:
         self._environments: dict[str, Identified] = {}
 
     def changes(self, overrides: tuple[str, ...], run: Summary) -> list[str]:
-        """What has changed since a run with these overrides, in words; nothing if its numbers are today's."""
+        """Changes since a run with these overrides, in words; none if its numbers are today's."""
         chosen = configuration(overrides)
         tasks = build.task_settings(chosen)
 
@@ -162,7 +162,7 @@ class Today:
 
 
 def outdated(study: Study, today: Today) -> dict[Key, list[str]]:
-    """What has changed since those of a study's stored runs whose numbers are not today's."""
+    """Changes since those stored runs of a study whose numbers are not today's."""
     runs = stored(study)
     known = {w: runs[w.key] for w in wanted(study, runs) if w.key in runs}
     found = {w.key: today.changes(w.overrides, run) for w, run in known.items() if run.finished or run.diverged}

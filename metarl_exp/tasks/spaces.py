@@ -175,7 +175,7 @@ def _bits(space: spaces.MultiBinary) -> Encoding:
 
 
 def _other(space: Space[Any]) -> Encoding:
-    """Of one that only Gymnasium, or who made it, knows how to flatten."""
+    """Encoding of a space that only Gymnasium, or its author, can flatten."""
 
     def encoded(value: Any) -> Any:
         if not space.contains(value):

@@ -1,4 +1,4 @@
-"""What environments compute from an attribute when they are made, computed again after a task has set the attribute.
+"""Values that a constructor computes from an attribute, computed again after a task has set the attribute.
 
 MuJoCo has constants of its models (inverse weights, masses of subtrees, bounds of geometries); classic control problems
 have a total mass, or bounds of the action. An environment that is not known here has to be told by a method or an
@@ -52,7 +52,7 @@ GEOMETRY_SINCE = (3, 17)
 
 
 def renewals(root: Any, paths: Iterable[Path], code_ran: bool = False) -> list[Renewal]:
-    """What has to be called after a task was put at these places of an environment, or given to code of its own."""
+    """Calls to make after a task was put at these places of an environment, or given to code of its own."""
     found = _models_renewed([root]) if code_ran else {}
     for path in paths:
         owners = path.owners(root)
@@ -88,7 +88,7 @@ def require_free(path: Path, root: Any) -> None:
 
 
 def _derived(owner: Any) -> Iterator[Derived]:
-    """What is known of objects of its kind."""
+    """Derived attributes known of objects of its kind."""
     for kind in type(owner).__mro__:
         yield from DERIVED.get(f"{kind.__module__}.{kind.__qualname__}", ())
 

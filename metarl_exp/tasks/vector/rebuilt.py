@@ -21,7 +21,7 @@ OWN = "self."  # before the name of an attribute, to tell it from an argument
 
 
 def rebuilt(recipe: Recipe, row: Row) -> "Rebuilt | None":
-    """The same environments, so made; None where no task, such as this one, can be there from the beginning.
+    """A recipe for environments made with their task; None where this task cannot be there from the beginning.
 
     That is so without attributes, with those of an object inside the environment, and where no class makes it.
     """

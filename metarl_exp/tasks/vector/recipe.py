@@ -195,14 +195,14 @@ class Recipe:
 
 
 def registered(id: str) -> EnvSpec:
-    """What Gymnasium knows of an id that environments have been made of, of its latest version if it names none."""
+    """Gymnasium's specification of an id that has been used, in its latest version if the id names none."""
     namespace, name, version = parse_env_id(id.rpartition(":")[2])
     latest = find_highest_version(namespace, name) if version is None else version
     return gymnasium.spec(get_env_id(namespace, name, latest))
 
 
 def constructor(id: str) -> Callable[..., Any]:
-    """What makes the environments of an id: a class, or a function."""
+    """Class or function that makes the environments of an id."""
     found = registered(id).entry_point
     return load_env_creator(found) if isinstance(found, str) else found  # type: ignore[return-value]
 

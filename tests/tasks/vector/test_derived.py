@@ -41,7 +41,7 @@ def played(tasks, row, actions):
 
 
 def stepped(env, actions, seed):
-    """The same of one live environment, with actions in its own form."""
+    """Play one live environment, with actions in its own form."""
     seen, rewards = [np.float32(env.reset(seed=seed)[0]).tolist()], []
     for action in actions:
         observation, reward, terminal, *_ = env.step(action)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 @pytest.fixture(autouse=True)
 def late(monkeypatch):
-    """What happens to whoever waits for workers once all that are late hang: `error`, or nothing."""
+    """Wait for workers until all that are late hang: then raise `error`, or do nothing."""
     while HANGING.acquire(block=False):
         pass
     happens = SimpleNamespace(error=TimeoutError("no answer within the limit"))
