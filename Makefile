@@ -8,7 +8,7 @@ RAY := .venv-ray
 RESULTS ?= outputs/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-metaworld test-ray test-browser check bench tables readme clean
+.PHONY: help run test test-slow test-metaworld test-ray test-browser torture check bench tables readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ test-ray: $(RAY)/.installed ## run sweeps on a local Ray cluster, in an environm
 test-browser: $(INSTALLED) ## open a report in Chromium, which must be installed
 	@command -v chromium >/dev/null || { echo "make test-browser needs chromium (apt-get install chromium)" >&2; exit 1; }
 	$(BIN)/pytest -m browser
+
+torture: $(INSTALLED) ## kill, damage and starve runs in every way that docs/survives.md counts, and count again
+	$(BIN)/pytest -n 2 -m 'torture or not torture' tests/torture --tally benchmarks/results/torture.json
+	$(MAKE) readme
 
 check: $(INSTALLED) ## lint and types only
 	$(BIN)/ruff check .
