@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from metarl_exp.files import write_atomically
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.types import NonFiniteError
 from metarl_exp.validation import require_choice
@@ -22,16 +23,6 @@ FORMAT = 1
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used, and why."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """All of the content or none of it, whenever the process dies."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

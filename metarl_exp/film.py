@@ -22,8 +22,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from metarl_exp.checkpoint import write_atomically
 from metarl_exp.figures import STYLE
+from metarl_exp.files import write_atomically
 from metarl_exp.tasks.extras import require_extra
 
 FRAMES = 120  # of a film at most: longer episodes are shown with a stride

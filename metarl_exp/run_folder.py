@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from metarl_exp.checkpoint import write_atomically
+from metarl_exp.files import read_json, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 STATES = ("running", "finished", "failed", "interrupted")
@@ -110,9 +110,9 @@ class RunFolder:
         return self.path / name
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of this folder, or None if there is none."""
+        """Content of a JSON file of this folder, or None if there is none. Raises DamagedFile."""
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(path) if path.is_file() else None
 
     def set_state(self, state: str, reason: str | None = None) -> None:
         """Record how the run stands: one of STATES, and why."""

@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from metarl_exp.checkpoint import write_atomically
+from metarl_exp.files import read_json, read_yaml, write_atomically
 from metarl_exp.run_folder import RunFolder, choose_folder
 from metarl_exp.sources import changed
 
@@ -122,7 +120,7 @@ class Sweep:
             yield
 
     def _read(self) -> dict[str, Any]:
-        return json.loads(self.record.read_text(encoding="utf-8"))
+        return read_json(self.record)
 
     def _write(self, content: dict[str, Any]) -> None:
         jobs = ",\n".join(json.dumps(job, ensure_ascii=False) for job in content["jobs"])
@@ -174,7 +172,7 @@ def folder_status(path: Path) -> JobStatus:
         reason,
         path,
         folder.log if folder.log.is_file() else None,
-        yaml.safe_load(overrides.read_text(encoding="utf-8")) if overrides.is_file() else [],
+        read_yaml(overrides) if overrides.is_file() else [],
     )
 
 

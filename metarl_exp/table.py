@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table as Grid
 
-from metarl_exp.checkpoint import write_atomically
+from metarl_exp.files import write_atomically
 from metarl_exp.printing import console, safely
 from metarl_exp.study import cost, declaration, drawing, rendering, runs
 from metarl_exp.study.cells import Table, assemble

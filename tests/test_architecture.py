@@ -13,9 +13,9 @@ ORDER = [
     "maths", "validation", "markdown", "ranks", "streams", "statistics", "types", "metrics", "fast_weights",
     "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective", "outer_optimizer",
     "tasks", "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation",
-    "results", "allocator", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing", "progress",
-    "figures", "film", "tracker", "build", "command_line", "comparison", "study", "evaluate", "check", "classical",
-    "laboratory", "replay", "status", "report", "signals", "follow", "train", "table",
+    "results", "allocator", "files", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing",
+    "progress", "figures", "film", "tracker", "build", "command_line", "comparison", "study", "evaluate",
+    "check", "classical", "laboratory", "replay", "status", "report", "signals", "follow", "train", "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},
@@ -26,7 +26,7 @@ ALLOWED = {
     "higher": {"inner_optimizer"},
     "torch.distributed": {"ranks"},
     "matplotlib": {"figures", "film"},
-    "yaml": {"classical", "comparison", "laboratory", "report", "study", "sweep"},
+    "yaml": {"classical", "comparison", "files", "laboratory", "report", "study"},
     "jinja2": {"report"},
 }
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from metarl_exp.checkpoint import write_atomically
 from metarl_exp.comparison import unique
+from metarl_exp.files import write_atomically
 from metarl_exp.printing import safely
 from metarl_exp.report.page import render
 from metarl_exp.report.runs import Run, read

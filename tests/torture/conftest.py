@@ -28,7 +28,7 @@ def tally(record_property: Callable[[str, Any], None]) -> Callable[[str, str], N
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table, and store it if asked: the counts come from all processes that tests ran in."""
-    reports = [r for r in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")]
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     found = gathered(tuple(v) for r in reports for name, v in r.user_properties if name == PROPERTY)
     if found:
         terminalreporter.section("what was done to runs, and what became of them")
