@@ -32,6 +32,7 @@ PAGES = [
     ROOT / "docs" / "distributed.md",
     ROOT / "docs" / "objectives.md",
     ROOT / "docs" / "reproducing.md",
+    ROOT / "docs" / "survives.md",
     *sorted(ROOT.glob("experiments/**/README.md")),
 ]
 CORES = 2
@@ -170,6 +171,11 @@ def costs(source: str) -> str:
     return pipes(["table", "runs", "environment steps, millions", "hours on two cores"], lines)
 
 
+def torture(source: str) -> str:
+    """The table of what was done to runs, from the counts that `make torture` stores."""
+    return runpy.run_path(str(ROOT / "tests" / "torture" / "tally.py"))["table"](json.loads(_text(source)))
+
+
 def imports(source: str) -> str:
     """The order in which modules import each other, and who may import a library, as a test enforces them."""
     rules = runpy.run_path(str(ROOT / source))
@@ -182,7 +188,7 @@ def imports(source: str) -> str:
 
 KINDS = {
     f.__name__: f
-    for f in (render, include, speed, benchmark, study, means, differences, orders, iteration, costs, imports)
+    for f in (render, include, speed, benchmark, study, means, differences, orders, iteration, costs, torture, imports)
 }
 BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
