@@ -29,6 +29,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "docs" / "architecture.md",
     ROOT / "benchmarks" / "README.md",
+    ROOT / "docs" / "derivatives.md",
     ROOT / "docs" / "distributed.md",
     ROOT / "docs" / "objectives.md",
     ROOT / "docs" / "reproducing.md",
@@ -176,6 +177,18 @@ def torture(source: str) -> str:
     return runpy.run_path(str(ROOT / "tests" / "torture" / "tally.py"))["table"](json.loads(_text(source)))
 
 
+def recursions(source: str) -> str:
+    """The numbered equations at the head of a module, each with the lines that compute it."""
+    text = _text(source)
+    equations = re.findall(r"^ {4}\((\d)\)  (.+)$", text, re.MULTILINE)
+    lines = [line.strip() for line in text.splitlines() if "  # (" in line]
+
+    def computed(number: str) -> list[str]:
+        return [code for code, _, tags in (line.partition("  # ") for line in lines) if f"({number})" in tags]
+
+    return "\n".join(f"({n}) {equation}\n\n    " + "\n    ".join(computed(n)) + "\n" for n, equation in equations)
+
+
 def imports(source: str) -> str:
     """The order in which modules import each other, and who may import a library, as a test enforces them."""
     rules = runpy.run_path(str(ROOT / source))
@@ -188,7 +201,21 @@ def imports(source: str) -> str:
 
 KINDS = {
     f.__name__: f
-    for f in (render, include, speed, benchmark, study, means, differences, orders, iteration, costs, torture, imports)
+    for f in (
+        render,
+        include,
+        speed,
+        benchmark,
+        study,
+        means,
+        differences,
+        orders,
+        iteration,
+        costs,
+        torture,
+        recursions,
+        imports,
+    )
 }
 BLOCK = re.compile(rf"<!-- ({'|'.join(KINDS)}): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 

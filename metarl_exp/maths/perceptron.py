@@ -4,9 +4,18 @@
 
 Inputs are columns, [N, features, R]: what is done to all units but the constant one is then done to memory without
 gaps. A_l [N, out, in + 1] are the weights with the biases as their last column, so that no bias needs a pass of its
-own. A dot is a derivative along a tangent of all A_l; δ_l is the cotangent of z_l. The derivative of a backward pass
-makes Hessian-vector products [pearlmutter1994]. Results overwrite their operands where those are not needed again:
-this is where second-order methods spend their time.
+own. A dot is the derivative along a tangent Ȧ of all matrices, δ_l the cotangent of z_l; Aᵀ leaves out the biases:
+
+    (1)  ż_l = Ȧ_l a_{l−1} + A_l ȧ_{l−1},  ȧ_0 = 0
+    (2)  ȧ_l = σ'(z_l) ∘ ż_l
+    (3)  δ_l = σ'(z_l) ∘ (A_{l+1}ᵀ δ_{l+1})
+    (4)  ∂L/∂A_l = δ_l a_{l−1}ᵀ
+    (5)  δ̇_l = σ'(z_l) ∘ (A_{l+1}ᵀ δ̇_{l+1} + Ȧ_{l+1}ᵀ δ_{l+1}) + σ''(z_l) ∘ ż_l ∘ (A_{l+1}ᵀ δ_{l+1})
+    (6)  (∂L/∂A_l)˙ = δ̇_l a_{l−1}ᵀ + δ_l ȧ_{l−1}ᵀ
+
+(1) and (2) are a forward pass, (3) and (4) a backward pass; its derivative, (5) and (6), makes Hessian-vector products
+[pearlmutter1994]. Results overwrite their operands where those are not needed again: this is where second-order methods
+spend their time.
 """
 
 from __future__ import annotations
@@ -31,7 +40,7 @@ class ReLU:
 
     @staticmethod
     def bend(x: Tensor, a: Tensor) -> Tensor | None:
-        """x ∘ σ''(z) / σ'(z), or None if that is 0."""
+        """x ∘ σ''(z) / σ'(z), or None if that is 0: times ȧ = σ'(z) ∘ ż it is the last term of (5)."""
         return None
 
 
@@ -82,9 +91,9 @@ class Perceptron:
         """ȧ_1 … ȧ_{L−1}, without the constant, and ż_L of a tangent of the matrices; x has none."""
         moved: list[Tensor] = []
         for level, (matrix, matrix_dot) in enumerate(zip(self.matrices, tangent, strict=True)):
-            z_dot = torch.bmm(matrix_dot, self.hidden[level])
+            z_dot = torch.bmm(matrix_dot, self.hidden[level])  # (1)
             if moved:
-                z_dot.baddbmm_(weights(matrix), self._slope_(moved[-1], level))
+                z_dot.baddbmm_(weights(matrix), self._slope_(moved[-1], level))  # (1), (2)
             moved.append(z_dot)
         return moved
 
@@ -94,8 +103,8 @@ class Perceptron:
         for level in reversed(range(1, len(self.hidden))):
             delta = torch.bmm(weights(self.matrices[level]).mT, delta)
             bends.append(self.activation.bend(delta, units(self.hidden[level])))
-            deltas.append(self._slope_(delta, level))
-            gradients.append(torch.bmm(delta, self.hidden[level - 1].mT))
+            deltas.append(self._slope_(delta, level))  # (3)
+            gradients.append(torch.bmm(delta, self.hidden[level - 1].mT))  # (4)
         return gradients[::-1], Cotangents(deltas[::-1], bends[::-1])
 
     def pullback_tangent(
@@ -108,12 +117,12 @@ class Perceptron:
         gradients = [torch.bmm(delta_dot, self.hidden[-1].mT)]
         for level in reversed(range(1, len(self.hidden))):
             delta, bend = kept.deltas[level], kept.bends[level - 1]
-            weights(gradients[-1]).add_(torch.bmm(delta, moved[level - 1].mT))
+            weights(gradients[-1]).add_(torch.bmm(delta, moved[level - 1].mT))  # (6)
             delta_dot = torch.bmm(weights(self.matrices[level]).mT, delta_dot)
-            self._slope_(delta_dot.baddbmm_(weights(tangent[level]).mT, delta), level)
+            self._slope_(delta_dot.baddbmm_(weights(tangent[level]).mT, delta), level)  # (5)
             if bend is not None:
-                delta_dot.addcmul_(bend, moved[level - 1])
-            gradients.append(torch.bmm(delta_dot, self.hidden[level - 1].mT))
+                delta_dot.addcmul_(bend, moved[level - 1])  # (5)
+            gradients.append(torch.bmm(delta_dot, self.hidden[level - 1].mT))  # (6)
         return gradients[::-1]
 
 
