@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from omegaconf import DictConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from metarl_exp.validation import nearest
 
@@ -46,8 +50,33 @@ def root_keys() -> frozenset[str]:
 
 
 def _composed(overrides: list[str], with_hydra: bool) -> DictConfig:
+    """Configuration as Hydra composes it. Runs of a study differ mostly in values: these are set in a copy of the rest."""
+    if not with_hydra and not any(override.startswith("hydra.searchpath") for override in overrides):
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        values = [o for o in parsed if _sets_a_value(o)]
+        chosen = tuple(o.input_line or "" for o in parsed if o not in values)
+        config = deepcopy(_of_options(config_dir(), chosen))
+        try:
+            for override in values:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+            return config
+        except OmegaConfBaseException:
+            pass  # it is Hydra that says why
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return hydra_compose("train", overrides, return_hydra_config=with_hydra)
+
+
+def _sets_a_value(override: Override) -> bool:
+    """Whether an override is a plain `key=value`, which Hydra applies after everything else."""
+    plain = override.type is OverrideType.CHANGE and not override.is_sweep_override() and override.package is None
+    return plain and not (config_dir() / override.key_or_group).is_dir() and "/" not in override.key_or_group
+
+
+@cache
+def _of_options(folder: Path, chosen: tuple[str, ...]) -> DictConfig:
+    """The configuration of a folder with these options, and with what else is not a plain value."""
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return hydra_compose("train", [*chosen])
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
