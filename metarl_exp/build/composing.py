@@ -50,7 +50,7 @@ def root_keys() -> frozenset[str]:
 
 
 def _composed(overrides: list[str], with_hydra: bool) -> DictConfig:
-    """Configuration as Hydra composes it. Runs of a study differ mostly in values: these are set in a copy of the rest."""
+    """Configuration as Hydra composes it. Values alone are set in a copy of what options compose to."""
     if not with_hydra and not any(override.startswith("hydra.searchpath") for override in overrides):
         parsed = OverridesParser.create().parse_overrides(overrides)
         values = [o for o in parsed if _sets_a_value(o)]
