@@ -19,7 +19,8 @@ from rich.text import Text
 
 from metarl_exp import build
 from metarl_exp.checker import FAULT, NOT_RUN, NOTE, PASSED, Finding, check
-from metarl_exp.printing import console, safely
+from metarl_exp.ending import command
+from metarl_exp.printing import console
 from metarl_exp.tasks.base import TaskDistribution
 
 STYLES = {PASSED: "green", NOTE: "yellow", FAULT: "bold red", NOT_RUN: "dim"}
@@ -47,7 +48,7 @@ def table(title: str, findings: Sequence[Finding]) -> Table:
     return shown
 
 
-@safely
+@command("metarl-check")
 def main() -> None:
     """The command `metarl-check`."""
     parser = argparse.ArgumentParser("metarl-check", description="Check a task distribution before training on it.")
@@ -55,10 +56,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="arguments of the distribution")
     parser.add_argument("--config-dir", help="a folder of your own with tasks/NAME.yaml")
     arguments = parser.parse_args()
-    try:
-        findings = check_node(build.task_node(arguments.name, arguments.settings, arguments.config_dir))
-    except (ValueError, ImportError) as error:
-        raise SystemExit(f"metarl-check: {error}") from None
+    findings = check_node(build.task_node(arguments.name, arguments.settings, arguments.config_dir))
     shown = console()
     shown.print(table(" ".join([arguments.name, *arguments.settings]), findings))
     faults = sum(finding.verdict == FAULT for finding in findings)

@@ -53,8 +53,9 @@ from metarl_exp import allocator, comparison, provenance
 from metarl_exp.agents import play
 from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
+from metarl_exp.ending import command
 from metarl_exp.identity import identified
-from metarl_exp.printing import console, safely
+from metarl_exp.printing import console
 from metarl_exp.sources import digests
 from metarl_exp.streams import streams
 from metarl_exp.study.cost import Cost
@@ -316,7 +317,7 @@ def replace(file: Path, text: str) -> None:
     unfinished.replace(file)
 
 
-@safely
+@command("metarl-classical")
 def main() -> None:
     """The command `metarl-classical`."""
     parser = argparse.ArgumentParser(
@@ -329,10 +330,7 @@ def main() -> None:
     allocator.keep_freed_memory()
     torch.set_num_threads(1)  # the tensors are small, and jobs share cores
     shown = console()
-    try:
-        run(arguments.study, shown, arguments.rows, arguments.again)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"metarl-classical: {error}") from None
+    run(arguments.study, shown, arguments.rows, arguments.again)
     shown.print(f"written: {arguments.study.with_suffix('.json')} and .md", soft_wrap=True)
 
 

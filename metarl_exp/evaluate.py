@@ -12,7 +12,8 @@ from pathlib import Path
 
 from metarl_exp import build, figures, results
 from metarl_exp.command_line import THETAS, file_stem, pairs, read_run
-from metarl_exp.printing import console, safely
+from metarl_exp.ending import command
+from metarl_exp.printing import console
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.validation import require_choice
 
@@ -39,7 +40,7 @@ def evaluate(run: Path, settings: Sequence[str]) -> Path:
     return path
 
 
-@safely
+@command("metarl-evaluate")
 def main() -> None:
     """The command `metarl-evaluate`."""
     keys = "keys of conf/evaluation; theta=best|latest|initial; stale=true"

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from metarl_exp import build, film
 from metarl_exp.command_line import THETAS, file_stem, pairs, read_run
+from metarl_exp.ending import command
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.film import Paint, Scene, Take
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.printing import safely
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.tasks.base import Closeable, Depicted, Episode, TaskDistribution
 from metarl_exp.types import BatchedEnv, Filmable, Trajectories
@@ -205,7 +205,7 @@ def replay(run: Path, settings: Sequence[str]) -> Path:
             learner.task_distribution.close()
 
 
-@safely
+@command("metarl-replay")
 def main() -> None:
     """The command `metarl-replay`."""
     own = ", ".join(field.name for field in fields(Filming))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -10,7 +11,7 @@ import platform
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +19,8 @@ from metarl_exp.files import read_json, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 STATES = ("running", "finished", "failed", "interrupted")
+LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # no locks on this file system
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class FolderRefused(RuntimeError):
@@ -33,13 +36,39 @@ def choose_folder(base: Path, restart: bool) -> Path:
     return path if restart and used else newest
 
 
-def _locked(file: TextIO, kind: int) -> bool:
-    """Whether the lock was got, at once."""
+def lock_file(file: TextIO, kind: int) -> bool:
+    """Lock an open file as `fcntl.flock` does; False if it would have to wait and was told not to.
+
+    Raises FolderRefused on a file system that has no locks, such as some network ones.
+    """
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, kind)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise
+        raise FolderRefused(
+            f"{Path(file.name).parent}: {error.strerror}: this file system cannot lock files, and two processes could "
+            "write the same run; choose output_root=… on another one, such as a local disk"
+        ) from error
     return True
+
+
+def _locked(file: TextIO, kind: int) -> bool:
+    """Whether the lock was got, at once."""
+    return lock_file(file, kind | fcntl.LOCK_NB)
+
+
+class _Log(logging.FileHandler):
+    """A log file that fails nobody: a record that there is no room for is lost, and what ends the run says why."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):  # of what could not be written before
+            super().close()
 
 
 class RunFolder:
@@ -56,26 +85,41 @@ class RunFolder:
         """Hold the folder. Raises FolderRefused, naming the holder, if another process does.
 
         The operating system drops the lock with the process that held it, however that died, so a stale one never
-        has to be recognised; what is written in the file is for people.
+        has to be recognised; what is written in the file is for people. A finished run in a folder that cannot be
+        written is read without it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a+", encoding="utf-8") as file:
-            while not _locked(file, fcntl.LOCK_EX):
-                if not _locked(file, fcntl.LOCK_SH):
-                    file.seek(0)
-                    raise FolderRefused(f"{self.path} is in use by {file.read().strip() or 'another process'}")
-                fcntl.flock(file, fcntl.LOCK_UN)  # it was only asked whether it is `held`, for an instant
-                time.sleep(0.02)
-            self._sign(file)
+        with self._lock_file() as file:
+            if file is not None:
+                self._take(file)
             yield
+
+    def _lock_file(self) -> AbstractContextManager[TextIO | None]:
+        """The file to lock; None if it cannot be written and the run is finished."""
+        try:
+            return open(self.path / "lock", "a+", encoding="utf-8")
+        except OSError as error:
+            if error.errno in UNWRITABLE and self.state() == "finished":
+                return nullcontext()
+            raise
+
+    def _take(self, file: TextIO) -> None:
+        while not _locked(file, fcntl.LOCK_EX):
+            if not _locked(file, fcntl.LOCK_SH):
+                file.seek(0)
+                raise FolderRefused(f"{self.path} is in use by {file.read().strip() or 'another process'}")
+            lock_file(file, fcntl.LOCK_UN)  # it was only asked whether it is `held`, for an instant
+            time.sleep(0.02)
+        self._sign(file)
 
     def held(self) -> bool:
         """Whether a process holds the folder; found by sharing the lock for an instant."""
         path = self.path / "lock"
         if not path.is_file():
             return False
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file, suppress(FolderRefused):  # where there are no locks, nobody has one
             return not _locked(file, fcntl.LOCK_SH)
+        return False
 
     @staticmethod
     def _sign(file: TextIO) -> None:
@@ -87,7 +131,7 @@ class RunFolder:
     @contextmanager
     def logged(self, logger: logging.Logger) -> Iterator[None]:
         """Send a logger's records to train.log, and the traceback of whatever ends the block."""
-        handler = logging.FileHandler(self.log, encoding="utf-8", errors="backslashreplace")
+        handler = _Log(self.log, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.setLevel(logging.INFO)
         logger.propagate = False  # the display is for the terminal

@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from metarl_exp.printing import console, safely
+from metarl_exp.ending import command
+from metarl_exp.printing import console
 from metarl_exp.sweep import JobStatus, statuses
 
 STYLES = {"finished": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "missing": "magenta"}
@@ -43,7 +44,7 @@ def exit_status(jobs: Sequence[JobStatus]) -> int:
     return 3 if states <= {"finished", "running"} else 1
 
 
-@safely
+@command("metarl-status")
 def main() -> None:
     """The command `metarl-status`."""
     parser = argparse.ArgumentParser("metarl-status", description="How every job under a folder stands.")

@@ -11,12 +11,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_exp.files import read_json, read_yaml, write_atomically
-from metarl_exp.run_folder import RunFolder, choose_folder
+from metarl_exp.run_folder import RunFolder, choose_folder, lock_file
 from metarl_exp.sources import changed
 
 VARIABLE = "METARL_SWEEP"  # of the environment, in which a job finds its sweep's id
@@ -83,7 +83,7 @@ class Sweep:
             yield
         except Exception:
             if fail_fast:
-                with self._alone():
+                with suppress(OSError), self._alone():  # a full disk must not hide why the job failed
                     write_atomically(self.stopped, job.folder.encode())
             raise
 
@@ -116,7 +116,7 @@ class Sweep:
     def _alone(self) -> Iterator[None]:
         """Wait for whoever writes; then nobody else does."""
         with open(self.record.parent / "lock", "a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_file(lock, fcntl.LOCK_EX)
             yield
 
     def _read(self) -> dict[str, Any]:

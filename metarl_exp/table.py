@@ -21,13 +21,15 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table as Grid
 
+from metarl_exp.ending import command
 from metarl_exp.files import write_atomically
-from metarl_exp.printing import console, safely
+from metarl_exp.launching import launch
+from metarl_exp.printing import console
 from metarl_exp.study import cost, declaration, drawing, rendering, runs
 from metarl_exp.study.cells import Table, assemble
 from metarl_exp.study.declaration import Study
 from metarl_exp.study.runs import Runs, Today, Wanted, outdated, require_current, take_up
-from metarl_exp.train import launch
+from metarl_exp.train import job
 
 RUNS = Path("outputs")
 EXPERIMENTS = Path("experiments")
@@ -80,7 +82,7 @@ def run_missing(study: Study, folder: Path, overrides: Sequence[str], shown: Con
     tried: set[runs.Key] = set()
     while lacking := [w for w in _lacking(study, today) if w.key not in tried]:
         shown.print(_announced(lacking, cost.estimate(study, runs.stored(study), lacking)))
-        launch([[*w.overrides, f"seed={w.seed}"] for w in lacking], [f"output_root={folder}", *overrides])
+        launch(job, [[*w.overrides, f"seed={w.seed}"] for w in lacking], [f"output_root={folder}", *overrides])
         tried |= {w.key for w in lacking}
         take_up(study, [folder], today)
 
@@ -98,7 +100,7 @@ def _announced(lacking: Sequence[Wanted], estimated: cost.Cost) -> str:
     return f"{len(lacking)} runs are missing: at most {estimated.steps / 1e6:.3g} million environment steps; {time}"
 
 
-@safely
+@command("metarl-table")
 def main() -> None:
     """The command `metarl-table`."""
     parser = argparse.ArgumentParser("metarl-table", description="Make the table of a study from its runs.")

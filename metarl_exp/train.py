@@ -12,8 +12,8 @@ import os
 import shlex
 import sys
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,20 @@ import hydra
 import torch
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from metarl_exp import allocator, build, checkpoint, figures, provenance, replay, results, status
-from metarl_exp.build import job_list
-from metarl_exp.build.jobs import job_running, plan
-from metarl_exp.build.preflight import only_shows, preflight, refuse_ranks, refusing
+from metarl_exp import allocator, build, checkpoint, ending, figures, provenance, replay, results
+from metarl_exp.build.jobs import job_running
+from metarl_exp.build.preflight import only_shows, preflight, refusing
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.follow import follow
+from metarl_exp.launching import marked, supervised
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.printing import console, safely
 from metarl_exp.progress import display
 from metarl_exp.ranks import Place, RankFailure, Ranks, joined
-from metarl_exp.run_folder import FolderRefused, RunFolder, choose_folder
+from metarl_exp.run_folder import RunFolder, choose_folder
 from metarl_exp.signals import terminated_as_interrupt
 from metarl_exp.sweep import VARIABLE, Sweep
 from metarl_exp.tasks.base import Closeable, Drawable
@@ -77,16 +76,32 @@ class Run:
                 if before:
                     log.info("again; before it was %s (%s)", before["state"], before["reason"] or "no reason recorded")
                 self.work()
-        except (KeyboardInterrupt, RankFailure) as stop:
-            lost = str(stop) if isinstance(stop, RankFailure) else None
-            self.folder.set_state("failed" if lost else "interrupted", lost or "stopped by a signal")
-            command, why = self.sweep.command() if self.sweep else self.command(), lost or "stopped"
-            self.console.print(f"\n{why}; everything up to the last iteration is saved. To continue:\n  {command}")
-            raise SystemExit(1 if lost else 130) from None
+        except KeyboardInterrupt:
+            self.end("interrupted", "stopped by a signal")
+            self.say_how_to_continue("stopped")
+            raise SystemExit(130) from None
+        except RankFailure as lost:
+            self.end("failed", str(lost))
+            self.say_how_to_continue("a rank was lost")
+            raise self.failed(lost) from lost
         except Exception as error:
-            self.folder.set_state("failed", f"{type(error).__name__}: {error}")
-            raise
+            self.end("failed", f"{type(error).__name__}: {error}")
+            raise self.failed(error) from error
         self.folder.set_state("finished")  # whatever becomes of showing it
+
+    def end(self, state: str, why: str) -> None:
+        """Record how the run ended. Where nothing can be written, as on a full disk, that hides no reason."""
+        with suppress(OSError):
+            self.folder.set_state(state, why)
+
+    def failed(self, error: Exception) -> ending.JobFailed:
+        """What the run ends with: the reason, and where its traceback is."""
+        return ending.JobFailed(f"{ending.reason(error, self.folder.path)} (traceback: {self.folder.log})")
+
+    def say_how_to_continue(self, why: str) -> None:
+        """Print the command that goes on from the last iteration."""
+        command = self.sweep.command() if self.sweep else self.command()
+        self.console.print(f"\n{why}; everything up to the last iteration is saved. To continue:\n  {command}")
 
     def work(self) -> None:
         """Build, train, evaluate, write; tracked from the first to the last."""
@@ -264,18 +279,24 @@ def job(config: DictConfig) -> float:
     allocator.keep_freed_memory()
     hydra_config = HydraConfig.get()
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
-    try:
-        taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()
-        with taking_part:
+    taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()
+    with taking_part, ExitStack() as held:
+        with told_to_ranks(config):
             folder = RunFolder(choose_folder(Path(hydra_config.runtime.output_dir), config.restart))
-            with folder.lock():
-                return Run(config, folder, sweep, console(soft_wrap=True)).go()
-    except (FolderRefused, RankFailure) as error:
-        if hydra_config.mode == RunMode.MULTIRUN:
-            raise  # a failed job of the sweep
-        # Who is refused a folder has not met the other ranks yet: they wait, and end with this one.
-        with joined_ranks(config) if isinstance(error, FolderRefused) else nullcontext():
-            raise SystemExit(f"metarl-train: {error}") from None
+            held.enter_context(folder.lock())
+            run = Run(config, folder, sweep, console(soft_wrap=True))
+        return run.go()
+
+
+@contextmanager
+def told_to_ranks(config: DictConfig) -> Iterator[None]:
+    """Around what the first rank does before all meet: if it fails it meets them all the same, and they end with it."""
+    try:
+        yield
+    except Exception:
+        with suppress(RankFailure), joined_ranks(config):
+            raise
+        raise
 
 
 def joined_ranks(config: DictConfig) -> AbstractContextManager[Ranks]:
@@ -283,54 +304,23 @@ def joined_ranks(config: DictConfig) -> AbstractContextManager[Ranks]:
     return joined(Place.here(), config.rank_timeout, str(build.device_named(config.device)))
 
 
-def marked(sweep: Sweep) -> str:
-    """The override with which Hydra carries a sweep's id to its jobs, with any launcher."""
-    return f"++hydra.job.env_set.{VARIABLE}='{sweep.id}'"
-
-
-def supervised(sweep: Sweep, run: Callable[[], Any]) -> int:
-    """Run a sweep and print how its jobs stand; the exit status, 0 if all are finished."""
-    try:
-        run()
-    finally:
-        standing = sweep.statuses()
-        if standing:  # nothing began otherwise, and Hydra has said why
-            console(soft_wrap=True).print(status.table(standing))
-    return int(any(one.state != "finished" for one in standing))
-
-
-def launch(jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> None:
-    """Run jobs, each a list of overrides, as one sweep; further `overrides` are for all of them, and choose a launcher.
-
-    A job that fails stops no other, and the table that is printed says so. SystemExit with one line for what is
-    mistyped.
-    """
-    with refusing(place := Place.here()):
-        refuse_ranks(place)
-        build.check_overrides(overrides)
-        sweep, planned = plan(overrides, listed=jobs)
-        sweep.begin(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), planned)
-    try:
-        supervised(sweep, lambda: job_list.launch(job, jobs, [*overrides, marked(sweep)]))
-    except Exception as error:
-        console(soft_wrap=True).print(f"{type(error).__name__}: {error}")
-
-
-@safely
+@ending.command("metarl-train")
 def main() -> Any:
     """The command `metarl-train`."""
     arguments, place = get_args_parser().parse_args(), Place.here()
-    sweep = preflight(arguments, place)
-    if place.rank > 0:
-        shown = only_shows(arguments) or arguments.cfg
-        return None if shown else follow(build.compose(arguments.overrides, arguments.config_dir), place)
-    run = hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)
-    if sweep is None:
-        return run()
-    # Overrides have to stand together.
-    last = sys.argv.index(arguments.overrides[-1]) if arguments.overrides else len(sys.argv)
-    sys.argv.insert(last + 1, marked(sweep))
-    return supervised(sweep, run)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and Hydra prints no traceback of its own
+    with refusing(place):
+        sweep = preflight(arguments, place)
+        if place.rank > 0:
+            shown = only_shows(arguments) or arguments.cfg
+            return None if shown else follow(build.compose(arguments.overrides, arguments.config_dir), place)
+        run = hydra.main(str(build.config_dir()), "train", version_base="1.3")(job)
+        if sweep is None:
+            return run()
+        # Overrides have to stand together.
+        last = sys.argv.index(arguments.overrides[-1]) if arguments.overrides else len(sys.argv)
+        sys.argv.insert(last + 1, marked(sweep))
+        return supervised(sweep, run)
 
 
 if __name__ == "__main__":

@@ -307,7 +307,7 @@ def launch(tmp_path, monkeypatch, capfd, tiny, undrawn) -> Callable[..., tuple[i
         monkeypatch.setattr(sys, "argv", ["metarl-train", "-m", *tiny, f"output_root={root}", *overrides])
         capfd.readouterr()
         try:
-            code = train.main()
+            code = train.main() or 0
         except SystemExit as error:
             code = error.code
         return (code if isinstance(code, int) else 1), f"{code}\n{capfd.readouterr().out}"

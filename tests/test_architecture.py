@@ -14,8 +14,8 @@ ORDER = [
     "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective", "outer_optimizer",
     "tasks", "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation",
     "results", "allocator", "files", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing",
-    "progress", "figures", "film", "tracker", "build", "command_line", "comparison", "study", "evaluate",
-    "check", "classical", "laboratory", "replay", "status", "report", "signals", "follow", "train", "table",
+    "ending", "progress", "figures", "film", "tracker", "build", "command_line", "comparison", "study", "evaluate",
+    "check", "classical", "laboratory", "replay", "status", "report", "signals", "follow", "launching", "train", "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},

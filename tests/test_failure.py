@@ -129,9 +129,11 @@ def require_ended_well(folder: Path, deed: str, code: int, session: int, printed
     assert run.read_json("status.json")["state"] == "failed"
     assert re.search("^EnvironmentFailure: " + reason, run.read_json("status.json")["reason"])
     assert [record["iteration"] for record in run.read_metrics()] == [0]
-    for text in (printed, run.log.read_text()):
-        assert re.search(reason, text)
-        assert line is None or line in text
+    assert re.search(f"^metarl-train: {reason}", printed.splitlines()[-1])
+    assert printed.endswith(f"(traceback: {run.log})\n")
+    assert "Traceback" not in printed
+    assert re.search(reason, run.log.read_text())
+    assert line is None or line in run.log.read_text()
     until(lambda: not living(session))  # helpers of multiprocessing notice the end a moment later
 
 
@@ -174,6 +176,7 @@ def test_an_environment_that_goes_wrong_in_the_evaluation_ends_the_run_too(tmp_p
     code, session, printed = run_forked(tmp_path, "raises", [*FORKED, "evaluation.validate_every=1"])
     (path,) = (tmp_path / "outputs").iterdir()
     assert code == 1
-    assert "raise Unpicklable" in printed
+    assert "metarl-train: " in printed.splitlines()[-1]
+    assert "raise Unpicklable" in RunFolder(path).log.read_text()
     assert RunFolder(path).read_json("status.json")["state"] == "failed"
     until(lambda: not living(session))

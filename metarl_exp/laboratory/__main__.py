@@ -20,10 +20,11 @@ from rich.progress import Progress
 
 from metarl_exp import allocator, provenance
 from metarl_exp.classical import replace
+from metarl_exp.ending import command
 from metarl_exp.figures import estimators as figures
 from metarl_exp.laboratory import report
 from metarl_exp.laboratory.study import Study, gradients, hessians, read
-from metarl_exp.printing import console, safely
+from metarl_exp.printing import console
 
 
 def measure(study: Study, shown: Console) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def render(folder: Path, study: Study, stored: dict[str, Any]) -> None:
     figures.hessians(stored["hessians"], study.trajectories, folder)
 
 
-@safely
+@command("metarl-laboratory")
 def main() -> None:
     """The command `metarl-laboratory`."""
     parser = argparse.ArgumentParser(
@@ -64,14 +65,11 @@ def main() -> None:
     allocator.keep_freed_memory()
     torch.set_num_threads(1)  # the tensors are small, and jobs share cores
     shown, results = console(), arguments.settings.parent / "gradients.json"
-    try:
-        study = read(arguments.settings)
-        if not arguments.render:
-            replace(results, report.as_json(measure(study, shown)))
-        stored = json.loads(results.read_text(encoding="utf-8"))
-        render(results.parent, study, stored)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"metarl-laboratory: {error}") from None
+    study = read(arguments.settings)
+    if not arguments.render:
+        replace(results, report.as_json(measure(study, shown)))
+    stored = json.loads(results.read_text(encoding="utf-8"))
+    render(results.parent, study, stored)
     for table in report.tables(study, stored):
         shown.print(table)
     shown.print(f"written: {results} and what is beside it", soft_wrap=True)

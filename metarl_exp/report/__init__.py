@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from metarl_exp.comparison import unique
+from metarl_exp.ending import command
 from metarl_exp.files import write_atomically
-from metarl_exp.printing import safely
 from metarl_exp.report.page import render
 from metarl_exp.report.runs import Run, read
 from metarl_exp.sweep import statuses, sweeps
@@ -36,7 +36,7 @@ def commands(root: Path, runs: list[Run]) -> list[str]:
     return unique([*(sweep.command() for sweep in sweeps(root)), *alone])
 
 
-@safely
+@command("metarl-report")
 def main() -> None:
     """The command `metarl-report`."""
     parser = argparse.ArgumentParser("metarl-report", description="Write one HTML page on the runs of a folder.")

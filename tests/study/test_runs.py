@@ -6,7 +6,8 @@ import pytest
 
 from metarl_exp.study import cost, runs, summary
 from metarl_exp.study.runs import Key, take_up
-from metarl_exp.train import launch
+from metarl_exp.launching import launch
+from metarl_exp.train import job
 
 
 def stored(study) -> dict[int, summary.Summary]:
@@ -101,7 +102,7 @@ def test_a_mistyped_override_is_refused(laboratory, override):
 @pytest.mark.parametrize(("jobs", "overrides"), [([["+notes=1"]], []), ([["seed=0"]], ["+notes=1"])])
 def test_an_unknown_key_is_refused_before_a_study_launches_anything(tmp_path, capsys, jobs, overrides):
     with pytest.raises(SystemExit, match="unknown key 'notes'"):
-        launch(jobs, [f"output_root={tmp_path}", *overrides])
+        launch(job, jobs, [f"output_root={tmp_path}", *overrides])
     assert list(tmp_path.iterdir()) == []
 
 
