@@ -40,6 +40,7 @@ from metarl_exp.sweep import VARIABLE, Sweep
 from metarl_exp.tasks.base import Closeable, Drawable
 from metarl_exp.tracker import RunInfo
 from metarl_exp.types import Iteration, NonFiniteError
+from metarl_exp.validation import installed_memory
 
 log = logging.getLogger("metarl_exp")
 
@@ -107,7 +108,7 @@ class Run:
         """Build, train, evaluate, write; tracked from the first to the last."""
         self.threads()
         self.device()
-        self.parts = build.build(self.config, self.ranks)
+        self.parts = build.build(self.config, self.ranks, installed_memory())
         self.initial = self.parts.learner.theta
         self.best: dict[str, Any] = {"iteration": 0, "score": -float("inf")}
         self.resume()

@@ -2,7 +2,10 @@
 
 import difflib
 import math
+import os
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -38,10 +41,33 @@ def require_number(
         raise ValueError(f"{field}={value!r}: must be a number{' ' + wanted if wanted else ''}")
 
 
-def require_integer(field: str, value: object, *, low: int) -> None:
-    """Raise ValueError unless value is an integer ≥ low."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{field}={value!r}: must be an integer ≥ {low}")
+def require_integer(field: str, value: object, *, low: int, high: float = math.inf) -> None:
+    """Raise ValueError unless value is an integer with low ≤ value ≤ high."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{field}={value!r}: must be an integer ≥ {low}{f' and ≤ {high}' if high < math.inf else ''}")
+
+
+def require_memory(what: str, needed: float, available: float) -> None:
+    """Raise ValueError if sizes need more bytes than there are."""
+    if needed > available:
+        raise ValueError(
+            f"{what}: needs at least {needed / 2**30:.3g} GiB of memory, there are {available / 2**30:.3g}; "
+            "choose smaller sizes"
+        )
+
+
+def installed_memory() -> float:
+    """Bytes of memory that this process may have: the machine's, or what its control group leaves it."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no such file: there are no groups; «max»: there is no limit
+        return float(min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))))
+    return float(physical)
+
+
+def require_path(field: str, value: object) -> None:
+    """Raise ValueError unless value is a text that can name a file or a folder."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"{field}={value!r}: must be a path (a number wants quotes: \"{field}='5'\")")
 
 
 def require_flag(field: str, value: object) -> None:

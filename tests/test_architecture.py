@@ -15,7 +15,8 @@ ORDER = [
     "tasks", "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation",
     "results", "allocator", "files", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing",
     "ending", "progress", "figures", "film", "tracker", "build", "command_line", "comparison", "study", "evaluate",
-    "check", "classical", "laboratory", "replay", "status", "report", "signals", "follow", "launching", "train", "table",
+    "check", "classical", "laboratory", "replay", "status", "report", "signals", "follow", "launching", "train",
+    "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},

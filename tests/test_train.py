@@ -366,7 +366,7 @@ def test_a_run_that_would_choose_the_easiest_batch_does_not_begin(run, tmp_path)
 def test_the_best_iterate_is_looked_for_with_the_best_multiple(run, tmp_path):
     """So validation returns of a choice are the larger ones of what each multiple has alone."""
     found = []
-    for i, multiples in enumerate(("[0.0]", "[0.0,3.0]", "[3.0]")):
+    for i, multiples in enumerate(("[1e-30]", "[1e-30,3.0]", "[3.0]")):
         folder, _ = run(f"evaluation.multiples={multiples}", "evaluation.validate_every=1", output=tmp_path / str(i))
         found.append([record["validation/step_1"] for record in folder.read_metrics()])
     none, best, long = found

@@ -28,6 +28,7 @@ from metarl_exp.build.composing import options as options
 from metarl_exp.build.devices import device_continued as device_continued
 from metarl_exp.build.devices import device_named, device_to_read_on
 from metarl_exp.build.overrides import check_overrides as check_overrides
+from metarl_exp.build.plausible import ANY_MACHINE, require_adapting, require_plausible, require_room
 from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.identity import Identified, identified
@@ -40,7 +41,7 @@ from metarl_exp.tasks.guard import guarded
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
 from metarl_exp.tracker import Tracker
-from metarl_exp.validation import nearest, require_flag, require_integer, require_number
+from metarl_exp.validation import nearest, require_flag
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
 NOT_IN_FINGERPRINT = (
@@ -120,32 +121,31 @@ def run_name(config: DictConfig) -> str:
 OmegaConf.register_new_resolver("run_folder", lambda *, _root_: run_name(_root_), replace=True)
 
 
-def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
+def build(config: DictConfig, ranks: Ranks = ALONE, memory: float = ANY_MACHINE) -> Parts:
     """Wire one run, in the order in which parts need each other, for one of its ranks.
 
-    Raises ValueError for anything out of range.
+    Raises ValueError for anything out of range, and for a batch that needs more `memory`, in bytes: that of the machine
+    which trains, where it is this one.
     """
-    require_integer("seed", config.seed, low=0)
-    require_integer("iterations", config.iterations, low=0)
-    require_flag("restart", config.restart)
-    require_flag("replay", config.get("replay", False))  # runs were stored before there was this key
-    if config.threads is not None:
-        require_integer("threads", config.threads, low=1)
-    require_number("rank_timeout", config.rank_timeout, above=0)
+    require_plausible(config)
     generators = streams(config.seed)
     tasks = task_distribution(config)
     rehearsed = class_of("tasks", config.tasks), task_settings(config)
     initialised = {"generator": generators.initialisation, "dtype": torch.float32}
     policy = component("policy", config.policy, spec=tasks.spec, **initialised)
     objective = component("objective", config.objective, ranks=ranks)
+    inner_optimizer = component("inner_optimizer", config.inner_optimizer)
     adaptation = component(
         "adaptation",
         config.adaptation,
         policy=policy.to(device_named(config.device)),
-        inner_optimizer=component("inner_optimizer", config.inner_optimizer),
+        inner_optimizer=inner_optimizer,
         fast_weights=component("fast_weights", config.fast_weights, policy=policy),
         inner_loss=objective.inner_loss,
     )
+    evaluation = component("evaluation", config.evaluation)
+    require_adapting(config, inner_optimizer.lr, learned=bool(adaptation.step_sizes))
+    require_room(config, tasks.spec, sum(p.numel() for p in policy.parameters()), memory * ranks.size)
     learner = MetaLearner.from_parts(
         task_distribution=tasks,
         policy=policy,
@@ -166,12 +166,11 @@ def build(config: DictConfig, ranks: Ranks = ALONE) -> Parts:
     if config.init_from is not None:
         learner.theta = load_theta(Path(config.init_from), "best", like=learner.theta)
         _require_current(Path(config.init_from), "run it again (restart=true), and start from its new folder")
-    return Parts(learner, component("evaluation", config.evaluation), component("tracker", config.tracker))
+    return Parts(learner, evaluation, component("tracker", config.tracker))
 
 
 def task_distribution(config: DictConfig) -> TaskDistribution:
     """The tasks as the policy meets them: told, if it is an oracle; then as trials, if there are any."""
-    require_flag("oracle", config.oracle)
     tasks = component("tasks", config.tasks)
     if config.oracle:
         tasks = Oracle(tasks)

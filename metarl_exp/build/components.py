@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.build.composing import compose, options
 from metarl_exp.build.overrides import check_overrides
+from metarl_exp.build.plausible import require_kinds
 from metarl_exp.sources import reach_current_folder
 from metarl_exp.validation import nearest
 
@@ -37,6 +38,7 @@ def component(group: str, node: DictConfig, **wired: Any) -> Any:
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
         raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
+    require_kinds(group, node, target, takes)
     return instantiate(node, _partial_=True, _convert_="all")(**{k: v for k, v in wired.items() if k in takes})
 
 

@@ -69,6 +69,8 @@ def _require_known(override: Override, known: set[str], groups: Container[str]) 
         raise ValueError(f"{written}: a group has one place, its own; write {key}={override.get_value_string()}")
     if key in known and (override.is_add() or (added and key in groups)):
         raise ValueError(f"{written}: there is {key!r} already; write {written.lstrip('+')}")
+    if override.value() == {} and any(name.startswith(f"{key}.") for name in known):
+        raise ValueError(f"{written}: an empty mapping changes nothing; write ~{key}.NAME for what is to go")
     if key not in known and not (added and "." in key and key.split(".")[0] in known):
         raise ValueError(unknown_key(key, known))
 
@@ -77,8 +79,10 @@ def _parsed(override: str) -> Override:
     try:
         return OverridesParser.create().parse_overrides([override])[0]
     except OverrideParseException:
-        example = "\"key='é (1)'\""
-        raise ValueError(f"{override!r}: must be key=value; unusual characters want quotes, as in {example}") from None
+        key, equals, value = override.partition("=")
+        plain = equals and not set(value) & set("'\"$`\\!")
+        quoted = f"\"{key}='{value}'\"" if plain else "\"key='é (1)'\""
+        raise ValueError(f"{override!r}: must be key=value; unusual characters want quotes: {quoted}") from None
 
 
 @cache  # the runs of a sweep or a study choose few options and many values

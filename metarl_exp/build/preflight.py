@@ -18,6 +18,7 @@ from metarl_exp.build.overrides import check_overrides
 from metarl_exp.ending import ending, reason
 from metarl_exp.ranks import Place, Ranks
 from metarl_exp.sweep import Sweep
+from metarl_exp.validation import installed_memory
 
 
 def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
@@ -38,7 +39,7 @@ def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
     config = build.compose(arguments.overrides, arguments.config_dir, with_hydra=True)
     if place.size > 1:
         config.device = "cpu"  # which GPU is whose is said when they meet
-    parts = build.build(config, Ranks(place.rank, place.size))
+    parts = build.build(config, Ranks(place.rank, place.size), installed_memory())
     parts.evaluation.check_selection(parts.learner)
     if place.rank == 0 and not arguments.cfg:
         with making_folders(Path(config.hydra.run.dir)):  # as Hydra does next, which would not say it in one line

@@ -40,7 +40,7 @@ class TRPO:
         require_integer("outer_optimizer.cg_iterations", cg_iterations, low=1)
         require_number("outer_optimizer.cg_damping", cg_damping, low=0)
         require_number("outer_optimizer.cg_tolerance", cg_tolerance, low=0)
-        require_number("outer_optimizer.backtrack_ratio", backtrack_ratio, above=0, high=1)
+        require_number("outer_optimizer.backtrack_ratio", backtrack_ratio, above=0, below=1)
         require_integer("outer_optimizer.max_backtracks", max_backtracks, low=1)
         require_choice("outer_optimizer.curvature", curvature, ["same", *ORDERS])
         self.max_kl, self.cg_iterations, self.cg_damping = max_kl, cg_iterations, cg_damping

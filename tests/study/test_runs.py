@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from metarl_exp.launching import launch
 from metarl_exp.study import cost, runs, summary
 from metarl_exp.study.runs import Key, take_up
-from metarl_exp.launching import launch
 from metarl_exp.train import job
 
 
