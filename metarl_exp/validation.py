@@ -64,10 +64,10 @@ def installed_memory() -> float:
     return float(physical)
 
 
-def require_path(field: str, value: object) -> None:
-    """Raise ValueError unless value is a text that can name a file or a folder."""
+def require_text(field: str, value: object, meaning: str) -> None:
+    """Raise ValueError unless value is a text that is not empty; `meaning` is what it stands for."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError(f"{field}={value!r}: must be a path (a number wants quotes: \"{field}='5'\")")
+        raise ValueError(f"{field}={value!r}: must be {meaning} (one that is a number wants quotes: \"{field}='5'\")")
 
 
 def require_flag(field: str, value: object) -> None:

@@ -46,13 +46,16 @@ def class_of(group: str, node: DictConfig) -> Any:
     """The class that a group's node names. Raises ValueError if it names none, or one that does not exist."""
     if "_target_" not in node:
         raise ValueError(f"missing key '{group}._target_': the dotted name of a class")
-    return located(f"{group}._target_", node["_target_"])
+    found = located(f"{group}._target_", node["_target_"])
+    if not isinstance(found, type):
+        raise ValueError(f"{group}._target_={node['_target_']!r}: is a {type(found).__name__} and no class")
+    return found
 
 
 def located(field: str, target: str) -> Any:
     """What a dotted name stands for; modules of the current folder count, as with `python -m`. Raises ValueError."""
     reach_current_folder()
-    module, _, name = target.rpartition(".")
+    module, _, name = str(target).rpartition(".")
     try:
         found = vars(import_module(module))
     except (ImportError, SyntaxError, ValueError) as error:

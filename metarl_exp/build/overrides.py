@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
@@ -76,13 +77,14 @@ def _require_known(override: Override, known: set[str], groups: Container[str]) 
 
 
 def _parsed(override: str) -> Override:
-    try:
-        return OverridesParser.create().parse_overrides([override])[0]
-    except OverrideParseException:
-        key, equals, value = override.partition("=")
-        plain = equals and not set(value) & set("'\"$`\\!")
-        quoted = f"\"{key}='{value}'\"" if plain else "\"key='é (1)'\""
-        raise ValueError(f"{override!r}: must be key=value; unusual characters want quotes: {quoted}") from None
+    with suppress(OverrideParseException):
+        parsed = OverridesParser.create().parse_overrides([override])[0]
+        if parsed.key_or_group:
+            return parsed
+    key, equals, value = override.partition("=")
+    plain = key and equals and not set(value) & set("'\"$`\\!")
+    quoted = f"\"{key}='{value}'\"" if plain else "\"key='é (1)'\""
+    raise ValueError(f"{override!r}: must be key=value; unusual characters want quotes: {quoted}")
 
 
 @cache  # the runs of a sweep or a study choose few options and many values

@@ -12,12 +12,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.types import Spec
-from metarl_exp.validation import require_flag, require_integer, require_memory, require_number, require_path
+from metarl_exp.validation import require_flag, require_integer, require_memory, require_number, require_text
 
 MOST_THREADS = 1024  # of torch; more than machines have cores for, and far fewer than it crashes with. ours
 ANY_MACHINE = 2.0**44  # bytes: 16 TiB of memory, which no machine has that this is for. ours
 FLOAT = 4  # bytes of a number in float32
-HORIZON, INNER = "horizon", "adaptation.inner_steps"
+HORIZON = "horizon"  # of an episode, or of a trial
+INNER, TESTED = "adaptation.inner_steps", "evaluation.steps"  # with so many batches, and one more
 
 
 def require_plausible(config: DictConfig) -> None:
@@ -32,9 +33,9 @@ def require_plausible(config: DictConfig) -> None:
     if config.threads is not None:
         require_integer("threads", config.threads, low=1, high=MOST_THREADS)
     require_number("rank_timeout", config.rank_timeout, above=0)
-    require_path("output_root", config.output_root)
+    require_text("output_root", config.output_root, "the path of a folder")
     if config.init_from is not None:
-        require_path("init_from", config.init_from)
+        require_text("init_from", config.init_from, "the folder of a run")
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -114,15 +115,15 @@ def require_room(config: DictConfig, spec: Spec, parameters: int, memory: float)
     policy of each task after each inner step. Sizes that are no integers are refused by whoever takes them.
     """
     step = spec.observation_size + (1 if spec.discrete else spec.action_size) + 2
+    evaluated = ["evaluation.trajectories", HORIZON, *([TESTED] if config.trial_episodes is None else [])]
     for numbers, names in (
-        (step, ("meta_batch_size", "trajectories", HORIZON, INNER)),
-        (step, ("evaluation.test_tasks", "evaluation.trajectories", HORIZON)),
-        (step, ("evaluation.validation_tasks", "evaluation.trajectories", HORIZON)),
-        (parameters, ("meta_batch_size", INNER)),
+        (step, ["meta_batch_size", "trajectories", HORIZON, INNER]),
+        (step, ["evaluation.test_tasks", *evaluated]),
+        (step, ["evaluation.validation_tasks", *evaluated]),
+        (parameters, ["meta_batch_size", INNER]),
     ):
-        known = {HORIZON: spec.horizon, INNER: config.adaptation.inner_steps}
-        sizes = {name: known.get(name, OmegaConf.select(config, name)) for name in names}
+        sizes = {name: spec.horizon if name == HORIZON else OmegaConf.select(config, name) for name in names}
         if all(isinstance(size, int) for size in sizes.values()):
-            batches = [size + (name == INNER) for name, size in sizes.items()]
+            batches = [size + (name in (INNER, TESTED)) for name, size in sizes.items()]
             what = ", ".join(f"{name}={size}" for name, size in sizes.items())
             require_memory(what, math.prod(batches) * numbers * FLOAT, memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -74,4 +75,10 @@ def refusing(place: Place) -> Iterator[None]:
         try:
             yield
         except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(_without_internals(error)) from error
+
+
+def _without_internals(error: Exception) -> str:
+    """An error of Hydra's or OmegaConf's with its cause, without what it says of their objects."""
+    said = ": ".join(str(e) for e in (error, error.__cause__) if e)
+    return re.sub(r"\s*(full_key: (\S+))?\s+object_type=\S+", lambda found: f" ({found[2]})" if found[2] else "", said)

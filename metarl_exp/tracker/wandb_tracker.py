@@ -18,7 +18,7 @@ from typing import Any
 import wandb
 
 from metarl_exp.tracker.base import RunInfo
-from metarl_exp.validation import require_choice, require_number
+from metarl_exp.validation import require_choice, require_number, require_text
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,9 @@ class WandbTracker:
         init_timeout: float,
         finish_timeout: float,
     ) -> None:
+        require_text("tracker.project", project, "the name of a project")
+        for tag in tags:
+            require_text("tracker.tags", tag, "a list of names")
         require_choice("tracker.mode", mode, ["online", "offline", "disabled"])
         require_number("tracker.init_timeout", init_timeout, above=0)
         require_number("tracker.finish_timeout", finish_timeout, above=0)
