@@ -17,7 +17,7 @@ from metarl_exp.validation import require_flag, require_integer, require_memory,
 MOST_THREADS = 1024  # of torch; more than machines have cores for, and far fewer than it crashes with. ours
 ANY_MACHINE = 2.0**44  # bytes: 16 TiB of memory, which no machine has that this is for. ours
 FLOAT = 4  # bytes of a number in float32
-HORIZON = "horizon"  # of an episode, or of a trial
+HORIZON, EPISODES = "tasks.horizon", "trial_episodes"
 INNER, TESTED = "adaptation.inner_steps", "evaluation.steps"  # with so many batches, and one more
 
 
@@ -28,11 +28,12 @@ def require_plausible(config: DictConfig) -> None:
             raise ValueError(f"{key}={value}: must be a finite number")
     require_integer("seed", config.seed, low=0)
     require_integer("iterations", config.iterations, low=0)
-    for name in ("restart", "replay", "fail_fast", "oracle"):
+    for name in ("restart", "replay", "fail_fast", "oracle", "allow_stateful"):
         require_flag(name, config.get(name, False))  # runs were stored before there were all of these
     if config.threads is not None:
         require_integer("threads", config.threads, low=1, high=MOST_THREADS)
-    require_number("rank_timeout", config.rank_timeout, above=0)
+    for name in ("rank_timeout", "environment_timeout"):
+        require_number(name, config[name], above=0)
     require_text("output_root", config.output_root, "the path of a folder")
     if config.init_from is not None:
         require_text("init_from", config.init_from, "the folder of a run")
@@ -99,9 +100,11 @@ def _kind(value: Any) -> str:
 
 
 def require_adapting(config: DictConfig, lr: float, learned: bool) -> None:
-    """Raise ValueError for step sizes that are zero, by which nothing would adapt; learned ones may start there."""
+    """Raise ValueError for step sizes that are zero, by which nothing would change; learned ones may start there."""
     if lr == 0 and not learned and config.adaptation.inner_steps > 0:
         raise ValueError(f"inner_optimizer.lr={lr}: nothing would adapt; must be > 0, or take adaptation=none")
+    if config.outer_optimizer.get("lr") == 0:
+        raise ValueError("outer_optimizer.lr=0: nothing would be learned; must be > 0, or take iterations=0")
     for name in ("step_scale", "multiples"):
         if not any(config.evaluation[name]):
             shown = list(config.evaluation[name])
@@ -115,14 +118,16 @@ def require_room(config: DictConfig, spec: Spec, parameters: int, memory: float)
     policy of each task after each inner step. Sizes that are no integers are refused by whoever takes them.
     """
     step = spec.observation_size + (1 if spec.discrete else spec.action_size) + 2
-    evaluated = ["evaluation.trajectories", HORIZON, *([TESTED] if config.trial_episodes is None else [])]
+    episodes = config.trial_episodes or 1
+    known = {HORIZON: spec.horizon // episodes, EPISODES: episodes}
+    evaluated = ["evaluation.trajectories", HORIZON, TESTED if config.trial_episodes is None else EPISODES]
     for numbers, names in (
-        (step, ["meta_batch_size", "trajectories", HORIZON, INNER]),
+        (step, ["meta_batch_size", "trajectories", HORIZON, EPISODES, INNER]),
         (step, ["evaluation.test_tasks", *evaluated]),
         (step, ["evaluation.validation_tasks", *evaluated]),
         (parameters, ["meta_batch_size", INNER]),
     ):
-        sizes = {name: spec.horizon if name == HORIZON else OmegaConf.select(config, name) for name in names}
+        sizes = {name: known.get(name, OmegaConf.select(config, name)) for name in names}
         if all(isinstance(size, int) for size in sizes.values()):
             batches = [size + (name in (INNER, TESTED)) for name, size in sizes.items()]
             what = ", ".join(f"{name}={size}" for name, size in sizes.items())

@@ -57,6 +57,8 @@ class GymnasiumTasks:
         if not vary:
             raise ValueError(f"tasks.vary={vary!r}: must name at least one parameter in which tasks differ")
         if requires:
+            if set(requires) != {"module", "extra"}:
+                raise ValueError(f"tasks.requires={dict(requires)!r}: must be {{module: …, extra: …}}")
             require_extra(requires["module"], requires["extra"], f"tasks.id={id}")
         self.modules = [
             "gymnasium",
