@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -254,6 +255,7 @@ def test_one_failed_job_ends_the_sweep_only_if_it_fails_fast(launch, tmp_path, m
         code, printed = launch("seed=0,1", "fail_fast=true")
         assert code == 1
         assert "1 failed, 1 missing" in printed
+        assert re.search(r"^metarl-train: OSError: disk full \(traceback: .*train.log\)$", printed, re.MULTILINE)
         code, printed = launch("seed=0,1")
     assert code == 1
     assert "1 finished, 1 failed" in printed
