@@ -25,7 +25,7 @@ BASES = (
     ["tasks=bernoulli_bandit", "policy=categorical_gru", "inner_optimizer=meta_sgd"],
     ["tasks=cartpole", "policy=categorical_mlp", "inner_optimizer=adam", "fast_weights=head"],
 )
-TRIED, FAST = 300, 20
+TRIED, FAST = 330, 20  # of the former some are sensible; the latter are tried always
 ANYTHING = ("project", "entity", "group", "tags", "id", "output_root", "success_key", "attribute")  # texts, not options
 FROM_ZERO = (  # numbers that may be 0: the names of counts, seeds, tolerances and shares that mean «none» then
     "seed", "task_seed", "iterations", "inner_steps", "steps", "workers", "discount", "gae_lambda", "cg_damping",
