@@ -53,12 +53,14 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder. Raises FolderRefused, naming the holder, if another process does.
+        """Hold the folder. Raises FolderRefused, naming the holder, if another process does, or links if any lead out.
 
         The operating system drops the lock with the process that held it, however that died, so a stale one never
         has to be recognised; what is written in the file is for people.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        if links := self.links_out():
+            raise FolderRefused(f"{self.path} has links out of it, where a run would write: {', '.join(links)}")
         with open(self.path / "lock", "a+", encoding="utf-8") as file:
             while not _locked(file, fcntl.LOCK_EX):
                 if not _locked(file, fcntl.LOCK_SH):
@@ -100,6 +102,14 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+    def links_out(self) -> list[str]:
+        """Links in the folder that lead out of it, as `link → where`: what is written there is written elsewhere."""
+        inside = os.path.realpath(self.path)
+        names = (os.path.join(at, name) for at, folders, files in os.walk(self.path) for name in (*folders, *files))
+        links = sorted(name for name in names if os.path.islink(name))
+        out = [link for link in links if not Path(os.path.realpath(link)).is_relative_to(inside)]
+        return [f"{os.path.relpath(link, self.path)} → {os.readlink(link)}" for link in out]
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metarl_exp.files import read_json, read_yaml, write_atomically
+from metarl_exp.files import DamagedFile, read_json, read_yaml, write_atomically
 from metarl_exp.run_folder import RunFolder, choose_folder
 from metarl_exp.sources import changed
 
@@ -63,8 +63,12 @@ class Sweep:
             self._write({"command": command, "jobs": [job._asdict() for job in jobs]})
 
     def jobs(self) -> list[Job]:
-        """The recorded jobs, in order."""
-        return [Job(**job) for job in self._read()["jobs"]]
+        """The recorded jobs, in order. Raises DamagedFile for one whose folder is not in the sweep's root."""
+        jobs = [Job(**job) for job in self._read()["jobs"]]
+        for job in jobs:
+            if Path(job.folder).is_absolute() or ".." in Path(job.folder).parts:
+                raise DamagedFile(f"{self.record}: the folder of a job, {job.folder!r}, is not in {self.root}")
+        return jobs
 
     def command(self) -> str:
         """What starts the sweep, and continues it."""
