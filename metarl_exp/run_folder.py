@@ -33,6 +33,11 @@ def choose_folder(base: Path, restart: bool) -> Path:
     return path if restart and used else newest
 
 
+def is_inside(path: Path | str, folder: Path) -> bool:
+    """Whether a path is in a folder once all links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def _locked(file: TextIO, kind: int) -> bool:
     """Whether the lock was got, at once."""
     try:
@@ -105,11 +110,9 @@ class RunFolder:
 
     def links_out(self) -> list[str]:
         """Links in the folder that lead out of it, as `link → where`: what is written there is written elsewhere."""
-        inside = os.path.realpath(self.path)
         names = (os.path.join(at, name) for at, folders, files in os.walk(self.path) for name in (*folders, *files))
-        links = sorted(name for name in names if os.path.islink(name))
-        out = [link for link in links if not Path(os.path.realpath(link)).is_relative_to(inside)]
-        return [f"{os.path.relpath(link, self.path)} → {os.readlink(link)}" for link in out]
+        links = sorted(name for name in names if os.path.islink(name) and not is_inside(name, self.path))
+        return [f"{os.path.relpath(link, self.path)} → {os.readlink(link)}" for link in links]
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite."""

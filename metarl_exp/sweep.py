@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_exp.files import DamagedFile, read_json, read_yaml, write_atomically
-from metarl_exp.run_folder import RunFolder, choose_folder
+from metarl_exp.run_folder import RunFolder, choose_folder, is_inside
 from metarl_exp.sources import changed
 
 VARIABLE = "METARL_SWEEP"  # of the environment, in which a job finds its sweep's id
@@ -139,9 +140,9 @@ def identifier(overrides: Sequence[str]) -> str:
 
 
 def sweeps(root: Path) -> list[Sweep]:
-    """The sweeps recorded under `root`, from the one that was touched first."""
-    records = sorted((root / RECORDS).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [Sweep(root, record.stem) for record in records]
+    """The sweeps recorded under `root`, from the one that was touched first; links to elsewhere do not count."""
+    records = (path for path in (root / RECORDS).glob("*.json") if is_inside(path, root))
+    return [Sweep(root, record.stem) for record in sorted(records, key=lambda path: path.stat().st_mtime_ns)]
 
 
 def statuses(root: Path) -> list[JobStatus]:
@@ -155,6 +156,18 @@ def statuses(root: Path) -> list[JobStatus]:
         folder = choose_folder(root / base, restart=False)
         found.setdefault(folder, folder_status(folder))
     return list(found.values())
+
+
+def contained(status: JobStatus, root: Path) -> JobStatus:
+    """The status of a job whose files are under `root`; of one whose folder leads out, that it is not shown.
+
+    Somebody else may have made the folder, and what it leads to may be private.
+    """
+    links = RunFolder(status.folder).links_out()
+    if not links and is_inside(status.folder, root):
+        return status
+    reason = f"not shown, as it leads out of {root}: {', '.join(links) or os.path.realpath(status.folder)}"
+    return status._replace(state="missing", reason=reason, log=None, overrides=[])
 
 
 def folder_status(path: Path) -> JobStatus:
