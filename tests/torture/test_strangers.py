@@ -193,18 +193,18 @@ def commanded(main, *command: str) -> str:
 READERS = {"metarl-evaluate": evaluated, "metarl-replay": replayed, "metarl_exp.load": loaded}
 
 
-@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("kind", CONFIGURED)
-def test_a_configuration_made_to_harm_is_refused_in_one_line(kind, reader, place, tally):
+def test_a_folder_made_to_harm_is_refused_in_one_line_by_all_that_build_a_run(kind, place, tally):
     CONFIGURED[kind](place)
-    said = READERS[reader](place)
-    tally(f"folder made to harm, {reader}", "executed" if place.mark.exists() else "refused")
-    assert not place.mark.exists()
-    assert "\n" not in said
-    assert str(place.run) in said or "_target_=" in said
-    assert SECRET not in said
-    assert place.own.read_text() == SECRET
-    assert not list(place.root.glob("evaluation*"))
+    for reader, read in READERS.items():
+        said = read(place)
+        tally(f"folder made to harm, {reader}", "executed" if place.mark.exists() else "refused")
+        assert not place.mark.exists()
+        assert "\n" not in said
+        assert str(place.run) in said or "_target_=" in said
+        assert SECRET not in said
+        assert place.own.read_text() == SECRET
+        assert not list(place.root.glob("evaluation*"))
 
 
 def test_what_is_trusted_is_named_before_it_runs(place, capfd):
