@@ -69,6 +69,10 @@ class Place:
         (self.run / name).unlink(missing_ok=True)
         (self.run / name).symlink_to(self.own)
 
+    def fail(self) -> None:
+        """Let the run have failed, so that a report shows the end of its log, and draws nothing."""
+        (self.run / "status.json").write_text(json.dumps({"state": "failed", "reason": "it is said below"}))
+
     def provenance(self, **entries: object) -> None:
         file = self.run / "provenance.json"
         content = json.loads(file.read_text()) | entries
@@ -263,8 +267,10 @@ def test_modules_whose_code_is_compared_are_not_imported(module, place, tally):
     """`find_spec` imports the package of what it looks for."""
     place.provenance(sources={module: "0123456789"})
     (job,) = statuses(place.run.parent)
-    report.write(place.run.parent, place.root / "report.html")
-    metarl_exp.load(place.run, stale=True)
+    if module == "evil.inner":
+        assert "the code of evil.inner has changed" in loaded(place)
+    else:
+        metarl_exp.load(place.run)
     tally("folder made to harm, metarl-status and metarl-report", "executed" if place.mark.exists() else "identical")
     assert not place.mark.exists()
     assert job.state == "finished"
@@ -317,7 +323,7 @@ def test_a_stored_start_is_read_as_a_strangers_too(place, made):
 @pytest.mark.parametrize("name", ["train.log", ".hydra/config.yaml", ".hydra/overrides.yaml"])
 def test_a_report_shows_nothing_that_links_lead_to(name, place, tally):
     place.own.write_text(f"- {SECRET}=1\n" if "overrides" in name else f"known: {SECRET}\n")
-    (place.run / "status.json").write_text(json.dumps({"state": "failed", "reason": "it is said below"}))
+    place.fail()
     place.link(name)
     page = report.write(place.run.parent, place.root / "report.html").read_text()
     tally("folder made to harm, metarl-status and metarl-report", "changed" if SECRET in page else "refused")
@@ -327,8 +333,8 @@ def test_a_report_shows_nothing_that_links_lead_to(name, place, tally):
 
 def test_a_report_shows_no_run_or_record_that_is_a_link_to_elsewhere(place, tally):
     private = place.root / "private"
+    place.fail()
     shutil.copytree(place.run, private / "run-aa-seed0")
-    (private / "run-aa-seed0" / "status.json").write_text(json.dumps({"state": "failed", "reason": "it is said below"}))
     (private / "run-aa-seed0" / "train.log").write_text(SECRET)
     (private / "0123456789.json").write_text(json.dumps({"command": f"metarl-train {SECRET}", "jobs": []}))
     (place.run.parent / "run-aa-seed0").symlink_to(private / "run-aa-seed0")
@@ -341,6 +347,7 @@ def test_a_report_shows_no_run_or_record_that_is_a_link_to_elsewhere(place, tall
 
 @pytest.mark.parametrize("folder", ["../private", "{root}/private", "a/../../private"])
 def test_a_report_shows_no_run_that_a_sweep_s_record_names_elsewhere(folder, place, tally):
+    place.fail()
     shutil.copytree(place.run, place.root / "private")
     (place.root / "private" / "train.log").write_text(SECRET)
     job = {"folder": folder.format(root=place.root), "seed": 0, "fingerprint": "", "overrides": []}
