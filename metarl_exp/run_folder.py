@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from metarl_exp.files import read_json, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
+PARTS = (".hydra", "checkpoints", "figures")  # folders within a run's, beside a tracker's
 STATES = ("running", "finished", "failed", "interrupted")
 
 
@@ -109,10 +110,13 @@ class RunFolder:
             handler.close()
 
     def links_out(self) -> list[str]:
-        """Links in the folder that lead out of it, as `link → where`: what is written there is written elsewhere."""
-        names = (os.path.join(at, name) for at, folders, files in os.walk(self.path) for name in (*folders, *files))
-        links = sorted(name for name in names if os.path.islink(name) and not is_inside(name, self.path))
-        return [f"{os.path.relpath(link, self.path)} → {os.readlink(link)}" for link in links]
+        """Links in the folder that lead out of it, as `link → where`: what is written there is written elsewhere.
+
+        What a tracker keeps in a folder of its own is not looked at: W&B links its logs there.
+        """
+        paths = (path for part in ("", *PARTS) for path in (self.path / part).glob("*"))
+        links = sorted(path for path in paths if path.is_symlink() and not is_inside(path, self.path))
+        return [f"{link.relative_to(self.path)} → {os.readlink(link)}" for link in links]
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite."""
