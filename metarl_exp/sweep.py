@@ -9,14 +9,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metarl_exp.files import read_json, read_yaml, write_atomically
-from metarl_exp.run_folder import RunFolder, choose_folder, lock_file
+from metarl_exp.files import DamagedFile, read_json, read_yaml, write_atomically
+from metarl_exp.run_folder import RunFolder, choose_folder, is_inside, lock_file
 from metarl_exp.sources import changed
 
 VARIABLE = "METARL_SWEEP"  # of the environment, in which a job finds its sweep's id
@@ -63,8 +64,12 @@ class Sweep:
             self._write({"command": command, "jobs": [job._asdict() for job in jobs]})
 
     def jobs(self) -> list[Job]:
-        """The recorded jobs, in order."""
-        return [Job(**job) for job in self._read()["jobs"]]
+        """The recorded jobs, in order. Raises DamagedFile for one whose folder is not in the sweep's root."""
+        jobs = [Job(**job) for job in self._read()["jobs"]]
+        for job in jobs:
+            if Path(job.folder).is_absolute() or ".." in Path(job.folder).parts:
+                raise DamagedFile(f"{self.record}: the folder of a job, {job.folder!r}, is not in {self.root}")
+        return jobs
 
     def command(self) -> str:
         """What starts the sweep, and continues it."""
@@ -135,9 +140,9 @@ def identifier(overrides: Sequence[str]) -> str:
 
 
 def sweeps(root: Path) -> list[Sweep]:
-    """The sweeps recorded under `root`, from the one that was touched first."""
-    records = sorted((root / RECORDS).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [Sweep(root, record.stem) for record in records]
+    """The sweeps recorded under `root`, from the one that was touched first; links to elsewhere do not count."""
+    records = (path for path in (root / RECORDS).glob("*.json") if is_inside(path, root))
+    return [Sweep(root, record.stem) for record in sorted(records, key=lambda path: path.stat().st_mtime_ns)]
 
 
 def statuses(root: Path) -> list[JobStatus]:
@@ -151,6 +156,18 @@ def statuses(root: Path) -> list[JobStatus]:
         folder = choose_folder(root / base, restart=False)
         found.setdefault(folder, folder_status(folder))
     return list(found.values())
+
+
+def contained(status: JobStatus, root: Path) -> JobStatus:
+    """The status of a job whose files are under `root`; of one whose folder leads out, that it is not shown.
+
+    Somebody else may have made the folder, and what it leads to may be private.
+    """
+    links = RunFolder(status.folder).links_out()
+    if not links and is_inside(status.folder, root):
+        return status
+    reason = f"not shown, as it leads out of {root}: {', '.join(links) or os.path.realpath(status.folder)}"
+    return status._replace(state="missing", reason=reason, log=None, overrides=[])
 
 
 def folder_status(path: Path) -> JobStatus:

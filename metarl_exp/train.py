@@ -264,7 +264,8 @@ class Run:
             replay.make_film(self.parts.learner, evaluation, theta, replay.Filming(), path)
         except Exception as error:
             log.exception("no film")
-            self.console.print(f"no film ({error}); metarl-replay {self.folder.path} tries again")
+            trust = " --trust" if build.foreign_code(self.config) else ""
+            self.console.print(f"no film ({error}); metarl-replay {self.folder.path}{trust} tries again")
 
     def show(self) -> float:
         """Print the table and where everything is; the validation return of the best iterate."""

@@ -15,14 +15,14 @@ from metarl_exp.ending import command
 from metarl_exp.files import write_atomically
 from metarl_exp.report.page import render
 from metarl_exp.report.runs import Run, read
-from metarl_exp.sweep import statuses, sweeps
+from metarl_exp.sweep import contained, statuses, sweeps
 
 
 def write(root: Path, output: Path) -> Path:
-    """Write the page on every job under `root`. Raises ValueError if there is none."""
+    """Write the page on every job under `root`, with nothing that is elsewhere. Raises ValueError if there is none."""
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
-    runs = [read(status) for status in statuses(root)]
+    runs = [read(contained(status, root)) for status in statuses(root)]
     if not runs:
         raise ValueError(f"no jobs in {root}")
     page = render(root.resolve().name, runs, commands(root, runs))
