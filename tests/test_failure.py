@@ -44,7 +44,10 @@ SAID = {
     "observes_nothing": (EPISODE + r"observation is not finite: \[nan nan\]", None),
     "pays_nothing": (EPISODE + "reward is not finite: nan", None),
     "dies": (EPISODE + r"SystemExit: os._exit\(7\)", "os._exit(7)"),
-    "dies_in_c": (r"step 2: worker \d with (task \d \(mass=\d\.\d+\)(, | and \d more tasks)?)+ exited with status 7", None),
+    "dies_in_c": (
+        r"step 2: worker \d with (task \d \(mass=\d\.\d+\)(, | and \d more tasks)?)+ exited with status 7",
+        None,
+    ),
 }
 IN_PROCESS = ["tasks.workers=0"]
 FORKED, SPAWNED, SERVED = (
