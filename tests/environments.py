@@ -160,6 +160,9 @@ class Faulty(gymnasium.Env):
     def dies(self, answer):
         os._exit(7)
 
+    def naps(self, answer):
+        time.sleep(0.02)
+
     def dies_in_c(self, answer):
         ctypes.CDLL(None)._exit(7)
 
