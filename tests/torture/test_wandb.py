@@ -20,9 +20,7 @@ PROMISED = 5  # s, that the end of a run waits at most
 
 def command(folder: Path, *overrides: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "HOME": str(folder)}
-    arguments = [
-        "experiment=smoke", "threads=1", f"tracker.finish_timeout={PROMISED}", f"output_root={folder / 'outputs'}",
-    ]  # fmt: skip
+    arguments = ["experiment=smoke", "threads=1", f"output_root={folder / 'outputs'}"]
     return subprocess.Popen(
         [sys.executable, "-m", "metarl_exp.train", *arguments, *overrides],
         cwd=folder, env=environment, text=True, start_new_session=True,
@@ -54,7 +52,7 @@ def untracked(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 @pytest.mark.parametrize("moment", ["begun", "evaluated"])
 def test_a_service_that_hangs_or_dies_costs_a_run_what_was_promised(tmp_path, tally, untracked, number, moment):
-    process = command(tmp_path)
+    process = command(tmp_path, f"tracker.finish_timeout={PROMISED}")
     service = until(lambda: service_of(process.pid))
     file = "metrics.jsonl" if moment == "begun" else "evaluation.json"
     until(lambda: list((tmp_path / "outputs").glob(f"*/{file}")))
