@@ -35,7 +35,7 @@ from metarl_exp.printing import console, safely
 from metarl_exp.progress import display
 from metarl_exp.ranks import Place, RankFailure, Ranks, joined
 from metarl_exp.run_folder import RunFolder, choose_folder
-from metarl_exp.signals import terminated_as_interrupt
+from metarl_exp.signals import end_with_launcher, terminated_as_interrupt
 from metarl_exp.sweep import VARIABLE, Sweep
 from metarl_exp.tasks.base import Closeable, Drawable
 from metarl_exp.tracker import RunInfo
@@ -279,6 +279,7 @@ class Run:
 def job(config: DictConfig) -> float:
     """One job: returns the validation return of the best iterate, for sweepers to maximise."""
     allocator.keep_freed_memory()
+    end_with_launcher()
     hydra_config = HydraConfig.get()
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
     taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()

@@ -44,7 +44,7 @@ from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.run_folder import FolderRefused, RunFolder
 from metarl_exp.streams import streams
 from metarl_exp.tasks.base import Closeable, TaskDistribution
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.guard import guarded, limited
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
 from metarl_exp.tracker import Tracker
@@ -179,10 +179,16 @@ def build(config: DictConfig, ranks: Ranks = ALONE, memory: float = ANY_MACHINE)
 
 def task_distribution(config: DictConfig) -> TaskDistribution:
     """The tasks as the policy meets them: told, if it is an oracle; then as trials, if there are any."""
-    tasks = component("tasks", config.tasks)
+    tasks = tasks_of(config.tasks, config.environment_timeout)
     if config.oracle:
         tasks = Oracle(tasks)
     return tasks if config.trial_episodes is None else Trials(tasks, config.trial_episodes)
+
+
+def tasks_of(node: DictConfig, limit: float) -> TaskDistribution:
+    """The distribution that a node describes. EnvironmentFailure if making it exits, or takes more than `limit` s."""
+    with limited(f"making the tasks ({node.get('_target_')})", limit):
+        return component("tasks", node)
 
 
 def task_settings(config: DictConfig) -> str:
@@ -211,7 +217,7 @@ def environments(config: DictConfig) -> Identified:
     given: Any = OmegaConf.to_container(config.tasks, resolve=True)
     idle, name = [key for _, key in _without_effect(config)], given.pop("_target_")
     settings = {k: v for k, v in given.items() if k not in idle and not _is_neutral(f"tasks.{k}", v)}
-    distribution = component("tasks", config.tasks)
+    distribution = tasks_of(config.tasks, config.environment_timeout)
     with guarded("the golden rollout", config.environment_timeout):
         found = identified(name, distribution, settings)
     if isinstance(distribution, Closeable):
