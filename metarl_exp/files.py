@@ -24,12 +24,26 @@ def write_atomically(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def read_json(path: Path) -> Any:
-    """Content of a JSON file. Raises DamagedFile if it is not JSON, FileNotFoundError if there is no such file."""
+def read_json(path: Path, *keys: str) -> Any:
+    """Content of a JSON file, an object that has these `keys` if any are named; `a.b` is the key b of the object a.
+
+    Raises DamagedFile if it is not JSON or lacks a key, FileNotFoundError if there is no such file.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:  # of JSON, or of UTF-8
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
         raise DamagedFile(f"{path}: {_empty(path) or f'not JSON ({error})'}") from None
+    for key in keys:
+        require_key(path, content, key)
+    return content
+
+
+def require_key(path: Path, content: Any, key: str) -> None:
+    """Raise DamagedFile, naming the file and the key, if what was read from a file lacks a key (dotted if nested)."""
+    for part in key.split("."):
+        if not isinstance(content, dict) or part not in content:
+            raise DamagedFile(f"{path}: it has no {key!r}")
+        content = content[part]
 
 
 def read_yaml(path: Path) -> Any:

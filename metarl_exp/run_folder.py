@@ -15,12 +15,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, TextIO
 
-from metarl_exp.files import read_json, write_atomically
+from metarl_exp.files import DamagedFile, read_json, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 STATES = ("running", "finished", "failed", "interrupted")
 LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # no locks on this file system
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+EVALUATED = ("initial", "best", "last")  # that a run is evaluated with
 
 
 class FolderRefused(RuntimeError):
@@ -153,20 +154,38 @@ class RunFolder:
         write_atomically(self.path / name, (text + "\n").encode(errors="backslashreplace"))
         return self.path / name
 
-    def read_json(self, name: str) -> Any:
-        """Content of a JSON file of this folder, or None if there is none. Raises DamagedFile."""
+    def read_json(self, name: str, *keys: str) -> Any:
+        """Content of a JSON file of this folder, which has these keys; None if there is none. Raises DamagedFile."""
         path = self.path / name
-        return read_json(path) if path.is_file() else None
+        return read_json(path, *keys) if path.is_file() else None
+
+    def status(self) -> dict[str, Any] | None:
+        """How the run stands: its `state`, one of STATES, and the `reason`; None before its first start.
+
+        `running` without a holder means that it was killed. Raises DamagedFile.
+        """
+        status = self.read_json("status.json", "state", "reason")
+        if status and status["state"] not in STATES:
+            raise DamagedFile(f"{self.path / 'status.json'}: unknown state {status['state']!r}")
+        return status
+
+    def state(self) -> str | None:
+        """The state alone."""
+        status = self.status()
+        return status["state"] if status else None
+
+    def provenance(self, *keys: str) -> dict[str, Any] | None:
+        """Where the run comes from, or None before it began; it has these keys, too. Raises DamagedFile."""
+        return self.read_json("provenance.json", "fingerprint", "seed", *keys)
+
+    def evaluation(self, *keys: str) -> dict[str, Any] | None:
+        """Returns on the test tasks, or None before they were measured; it has these keys, too. Raises DamagedFile."""
+        return self.read_json("evaluation.json", *(f"theta.{which}.mean" for which in EVALUATED), *keys)
 
     def set_state(self, state: str, reason: str | None = None) -> None:
         """Record how the run stands: one of STATES, and why."""
         assert state in STATES
         self.write_json("status.json", {"state": state, "reason": reason})
-
-    def state(self) -> str | None:
-        """How the run stands, or None before its first start. `running` without a holder means it was killed."""
-        status = self.read_json("status.json")
-        return status["state"] if status else None
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add the record of one iteration, flushed. A number that is not finite is written as null."""

@@ -1,5 +1,7 @@
 """Files that are read again are whole, or refused by name."""
 
+import json
+
 import pytest
 
 from metarl_exp.files import DamagedFile, read_json, read_yaml, write_atomically
@@ -10,6 +12,21 @@ def test_what_is_not_json_is_damaged_and_the_message_begins_with_the_path(tmp_pa
     path = tmp_path / "status.json"
     path.write_bytes(content)
     with pytest.raises(DamagedFile, match=rf"^{path}: (it is empty|not JSON)"):
+        read_json(path)
+
+
+@pytest.mark.parametrize(("content", "missing"), [({}, "a"), ({"a": 1}, "a.b"), ({"a": {}}, "a.b"), ([1], "a")])
+def test_json_that_lacks_what_its_reader_needs_is_damaged_and_the_message_names_the_key(tmp_path, content, missing):
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DamagedFile, match=rf"^{path}: it has no '{missing}'"):
+        read_json(path, "a", "a.b")
+
+
+def test_json_that_is_nested_without_end_is_damaged(tmp_path):
+    path = tmp_path / "evaluation.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(DamagedFile, match=rf"^{path}: not JSON"):
         read_json(path)
 
 

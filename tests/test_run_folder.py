@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from metarl_exp.files import DamagedFile
 from metarl_exp.run_folder import FolderRefused, RunFolder
 from tests.waiting import PATIENCE
 
@@ -88,6 +89,24 @@ def test_the_state_is_kept_with_its_reason(tmp_path):
     folder.set_state("failed", "because")
     assert folder.state() == "failed"
     assert folder.read_json("status.json") == {"state": "failed", "reason": "because"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("status", {"state": "running"}, "no 'reason'"),
+        ("status", {"state": "lost", "reason": None}, "unknown state 'lost'"),
+        ("provenance", {"seed": 0}, "no 'fingerprint'"),
+        ("evaluation", {"theta": {"initial": {"mean": []}, "best": {}}}, "no 'theta.best.mean'"),
+        ("evaluation", [], "no 'theta.initial.mean'"),
+    ],
+)
+def test_a_file_that_lacks_what_it_is_for_is_damaged(tmp_path, name, content, reason):
+    folder = RunFolder(tmp_path)
+    assert getattr(folder, name)() is None
+    path = folder.write_json(f"{name}.json", content)
+    with pytest.raises(DamagedFile, match=f"^{path}: .*{reason}"):
+        getattr(folder, name)()
 
 
 def test_lists_of_plain_values_take_one_line_and_nothing_is_changed(tmp_path):
