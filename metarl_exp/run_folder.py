@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, TextIO
 
-from metarl_exp.files import DamagedFile, read_json, write_atomically
+from metarl_exp.files import DamagedFile, digest, read_json, with_digest, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 STATES = ("running", "finished", "failed", "interrupted")
@@ -33,7 +34,7 @@ def choose_folder(base: Path, restart: bool) -> Path:
     newest, number = base, 1
     while (path := base.with_name(f"{base.name}-r{number}")).exists():
         newest, number = path, number + 1
-    used = (newest / "status.json").exists()
+    used = any((newest / name).exists() for name in ("status.json", "provenance.json"))
     return path if restart and used else newest
 
 
@@ -80,6 +81,7 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.jsonl"
         self.log = self.path / "train.log"
+        self._recorded = hashlib.sha256()  # of the metrics that this process kept or added
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -147,7 +149,11 @@ class RunFolder:
             handler.close()
 
     def write_json(self, name: str, content: Any) -> Path:
-        """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite."""
+        """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite.
+
+        An object gets a digest of itself, which `read_json` checks.
+        """
+        content = with_digest(content) if isinstance(content, dict) else content
         text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
         text = PLAIN_LIST.sub(lambda match: " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
         # Bytes of a folder's name that mean nothing in the locale are surrogates, which JSON can only have as escapes.
@@ -183,24 +189,60 @@ class RunFolder:
         return self.read_json("evaluation.json", *(f"theta.{which}.mean" for which in EVALUATED), *keys)
 
     def set_state(self, state: str, reason: str | None = None) -> None:
-        """Record how the run stands: one of STATES, and why."""
+        """Record how the run stands: one of STATES, and why; of a finished one also the digest of its metrics."""
         assert state in STATES
-        self.write_json("status.json", {"state": state, "reason": reason})
+        ended = {"metrics": digest(self._metrics_bytes())} if state == "finished" else {}
+        self.write_json("status.json", {"state": state, "reason": reason, **ended})
 
-    def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add the record of one iteration, flushed. A number that is not finite is written as null."""
+    def append_metrics(self, record: dict[str, Any]) -> str:
+        """Add the record of one iteration, on disk when this returns; the digest of all records up to it.
+
+        A number that is not finite is written as null.
+        """
         finite = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in record.items()}
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite, allow_nan=False) + "\n")
+        line = (json.dumps(finite, allow_nan=False) + "\n").encode()
+        with open(self.metrics, "ab", buffering=0) as file:
+            file.write(line)
+            os.fsync(file.fileno())
+        self._recorded.update(line)
+        return self._recorded.hexdigest()
 
-    def cut_metrics(self, iterations: int) -> None:
-        """Keep the records of the first `iterations` iterations: what came after the checkpoint runs again."""
-        lines = self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+    def keep_metrics(self, iterations: int, digest: str | None = None) -> None:
+        """Keep the records of the first `iterations` iterations: what came after the checkpoint runs again.
+
+        Raises DamagedFile if they are not there, or not those with this digest, if there is one.
+        """
+        lines = self._metrics_bytes().splitlines(keepends=True)
+        kept = b"".join(lines[:iterations])
+        recorded = hashlib.sha256(kept)
+        numbers = [record.get("iteration") for record in self._records(kept)]
+        if numbers != list(range(iterations)) or digest not in (None, recorded.hexdigest()):
+            raise DamagedFile(
+                f"{self.metrics}: it does not hold the first {iterations} iterations as they were recorded"
+            )
         if len(lines) > iterations:
-            write_atomically(self.metrics, b"".join(lines[:iterations]))
+            write_atomically(self.metrics, kept)
+        self._recorded = recorded
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All records, in order."""
-        if not self.metrics.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        """All records, in order; without the end of a line that nobody came to end. Raises DamagedFile."""
+        content, status = self._metrics_bytes(), self.status()
+        if status and status["state"] == "finished":
+            if status.get("metrics") not in (None, digest(content)):
+                raise DamagedFile(f"{self.metrics}: it is not as the run left it when it finished")
+            return self._records(content)
+        return self._records(content[: content.rfind(b"\n") + 1])
+
+    def _metrics_bytes(self) -> bytes:
+        return self.metrics.read_bytes() if self.metrics.exists() else b""
+
+    def _records(self, content: bytes) -> list[dict[str, Any]]:
+        records = []
+        for number, line in enumerate(content.splitlines(), 1):
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                raise DamagedFile(f"{self.metrics}: line {number} is not JSON") from None
+            if not isinstance(records[-1], dict):
+                raise DamagedFile(f"{self.metrics}: line {number} is not the record of an iteration")
+        return records

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from metarl_exp.files import DamagedFile
+from metarl_exp.files import DamagedFile, read_json
 from metarl_exp.run_folder import FolderRefused, RunFolder
 from tests.waiting import PATIENCE
 
@@ -58,23 +58,59 @@ def test_who_asks_whether_a_folder_is_held_keeps_nobody_out_however_long_it_take
     assert not folder.held()
 
 
+def recorded(path, iterations: int) -> tuple[RunFolder, list[str]]:
+    """A folder with the metrics of some iterations, and the digest after each."""
+    folder = RunFolder(path)
+    return folder, [folder.append_metrics({"iteration": i, "return": i / 3}) for i in range(iterations)]
+
+
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
-    folder = RunFolder(tmp_path)
-    for i in range(5):
-        folder.append_metrics({"iteration": i})
-    folder.cut_metrics(3)
+    folder, digests = recorded(tmp_path, 5)
+    folder.keep_metrics(3, digests[2])
     assert [record["iteration"] for record in folder.read_metrics()] == [0, 1, 2]
-    folder.cut_metrics(10)
-    assert len(folder.read_metrics()) == 3
+    assert folder.append_metrics({"iteration": 3, "return": 3 / 3}) == digests[3]
+    folder.keep_metrics(0)
+    assert folder.read_metrics() == []
 
 
-def test_a_torn_last_line_is_cut_with_the_iteration_it_belongs_to(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.append_metrics({"iteration": 0})
+def test_a_torn_last_line_is_cut_with_the_iteration_it_belongs_to_and_not_read(tmp_path):
+    folder, digests = recorded(tmp_path, 1)
     with open(folder.metrics, "a") as file:
         file.write('{"iteration": 1, "retu')
-    folder.cut_metrics(1)
     assert [record["iteration"] for record in folder.read_metrics()] == [0]
+    folder.keep_metrics(1, digests[0])
+    assert len(folder.metrics.read_bytes().splitlines()) == 1
+
+
+HARMS = {
+    "shorter": lambda content: b"".join(content.splitlines(keepends=True)[:-1]),
+    "torn": lambda content: content[:-8],
+    "zeros, as after a power cut": lambda content: content[:-8] + bytes(8),
+    "empty": lambda content: b"",
+    "another number": lambda content: content.replace(b"0.33", b"0.35"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_metrics_that_are_not_those_of_the_checkpoint_are_damaged_and_left_as_they_are(tmp_path, harm):
+    folder, digests = recorded(tmp_path, 3)
+    content = HARMS[harm](folder.metrics.read_bytes())
+    folder.metrics.write_bytes(content)
+    known_from_the_lines_alone = harm != "another number"
+    for digest in (digests[2], *([None] if known_from_the_lines_alone else [])):
+        with pytest.raises(DamagedFile, match=f"^{folder.metrics}: "):
+            folder.keep_metrics(3, digest)
+    assert folder.metrics.read_bytes() == content
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_metrics_of_a_finished_run_are_as_it_left_them_or_damaged(tmp_path, harm):
+    folder, _ = recorded(tmp_path, 3)
+    folder.set_state("finished")
+    assert len(folder.read_metrics()) == 3
+    folder.metrics.write_bytes(HARMS[harm](folder.metrics.read_bytes()))
+    with pytest.raises(DamagedFile, match=f"^{folder.metrics}: "):
+        folder.read_metrics()
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path):
@@ -112,6 +148,6 @@ def test_a_file_that_lacks_what_it_is_for_is_damaged(tmp_path, name, content, re
 def test_lists_of_plain_values_take_one_line_and_nothing_is_changed(tmp_path):
     content = {"a": [[1, -2.5e-7], [None, True]], "b": ["x y", "[ 1 ]", 'say "hi"'], "c": [], "d": {"e": ["p", "q"]}}
     path = RunFolder(tmp_path).write_json("x.json", content)
-    assert json.loads(path.read_text()) == content
+    assert read_json(path) == content
     assert "  [1, -2.5e-07],\n" in path.read_text()
     assert '"e": ["p", "q"]\n' in path.read_text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +30,11 @@ from metarl_exp.build.devices import device_continued as device_continued
 from metarl_exp.build.devices import device_named, device_to_read_on
 from metarl_exp.build.overrides import check_overrides as check_overrides
 from metarl_exp.build.plausible import ANY_MACHINE, require_adapting, require_plausible, require_room
+from metarl_exp.build.storing import require_config
+from metarl_exp.build.storing import store_config as store_config
 from metarl_exp.checkpoint import load_theta, read
 from metarl_exp.evaluation import Evaluation
+from metarl_exp.files import DamagedFile
 from metarl_exp.identity import Identified, identified
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.ranks import ALONE, Ranks
@@ -218,14 +222,18 @@ def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:
 
 
 def refuse_other_run(config: DictConfig, folder: Path) -> None:
-    """Raise FolderRefused if a folder holds a run of another configuration, seed or code, naming what differs."""
-    if (folder / ".hydra" / "config.yaml").is_file():
+    """Raise FolderRefused if a folder holds a run of another configuration, seed or code, naming what differs.
+
+    What is missing or damaged is not compared: the run makes it again, or says why it cannot.
+    """
+    with suppress(FileNotFoundError, DamagedFile):
         stored = load_config(folder)
         differing = differing_keys(config, stored)
         if stored.seed != config.seed:
             differing.append(f"seed: {config.seed} ≠ {stored.seed}")
         if differing:
             raise FolderRefused(f"{folder} holds another run: {'; '.join(differing)}")
+    with suppress(DamagedFile):
         if changed := _changed_since(folder, config):
             raise FolderRefused(f"{changed}; restart=true runs it again, in a new folder")
 
@@ -251,17 +259,18 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _changed_since(run: Path, config: DictConfig) -> str | None:
     """A sentence on what has changed since a run; None if nothing has, or nothing is known of it."""
-    record = RunFolder(run).read_json("provenance.json")
+    record = RunFolder(run).provenance()
     identify = None if config.allow_stateful else partial(environments, config)
     found = provenance.changes(record, identify) if record else []
     return f"{run} is a run of other code: {'; '.join(found)}" if found else None
 
 
 def load_config(run: str | Path) -> DictConfig:
-    """The configuration that a run was made from."""
+    """The configuration that a run was made from. Raises DamagedFile."""
     path = Path(run) / ".hydra" / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
+    require_config(path)
     config = OmegaConf.load(path)
     for key, value in ADDED.items():
         if OmegaConf.select(config, key) is None:  # stored before there was this key
