@@ -1,7 +1,7 @@
 """Files that are read again: written whole or not at all, and refused by name if they are damaged.
 
-A file holds a digest of its own content, so that there is no moment at which one of the two is new: JSON objects under
-a key, YAML in a comment at its end. A file without one was written before there were digests, or by hand.
+A file holds a digest of its own content, so that there is no moment at which only one of the two is new: a JSON object
+under a key, YAML in a comment at its end. A file without one was written before there were digests, or by hand.
 """
 
 from __future__ import annotations
@@ -48,16 +48,22 @@ def read_json(path: Path, *keys: str) -> Any:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
         raise DamagedFile(f"{path}: {_empty(path) or f'not JSON ({error})'}") from None
-    if isinstance(content, dict):
-        _require_digest(path, content.pop(DIGEST, None), _canonical(content))
+    content = without_digest(path, content)
     for key in keys:
         require_key(path, content, key)
     return content
 
 
 def with_digest(content: dict[str, Any]) -> dict[str, Any]:
-    """Content of a JSON file with the digest that `read_json` checks, and takes out."""
+    """A JSON object with its digest under a key more."""
     return content | {DIGEST: digest(_canonical(content))}
+
+
+def without_digest(path: Path, content: Any) -> Any:
+    """JSON as it was before it got its digest; DamagedFile, which names the file it is from, if that is another."""
+    if isinstance(content, dict):
+        _require_digest(path, content.pop(DIGEST, None), _canonical(content))
+    return content
 
 
 def require_key(path: Path, content: Any, key: str) -> None:

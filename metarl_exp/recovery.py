@@ -97,7 +97,7 @@ def _lost_provenance(folder: RunFolder, fingerprint: str, seed: int) -> str | No
 
 def _accept(folder: RunFolder, state: dict[str, Any]) -> None:
     """Take the metrics and the best θ that go with a checkpoint. Raises DamagedFile without them."""
-    folder.keep_metrics(state["iteration"], state.get("metrics"))
+    folder.keep_metrics(state["iteration"])
     if "theta" not in state["best"]:  # checkpoints were stored before they had it
         best = checkpoint.read(folder.path / "checkpoints" / "best.pt", state["fingerprint"], state["seed"])
         state["best"]["theta"] = best["theta"]

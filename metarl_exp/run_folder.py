@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, TextIO
 
-from metarl_exp.files import DamagedFile, digest, read_json, with_digest, write_atomically
+from metarl_exp.files import DamagedFile, read_json, require_key, with_digest, without_digest, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 STATES = ("running", "finished", "failed", "interrupted")
@@ -81,7 +80,6 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.jsonl"
         self.log = self.path / "train.log"
-        self._recorded = hashlib.sha256()  # of the metrics that this process kept or added
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -189,60 +187,58 @@ class RunFolder:
         return self.read_json("evaluation.json", *(f"theta.{which}.mean" for which in EVALUATED), *keys)
 
     def set_state(self, state: str, reason: str | None = None) -> None:
-        """Record how the run stands: one of STATES, and why; of a finished one also the digest of its metrics."""
+        """Record how the run stands: one of STATES, and why; of a finished one also how many records it has."""
         assert state in STATES
-        ended = {"metrics": digest(self._metrics_bytes())} if state == "finished" else {}
+        ended = {"iterations": len(self._lines())} if state == "finished" else {}
         self.write_json("status.json", {"state": state, "reason": reason, **ended})
 
-    def append_metrics(self, record: dict[str, Any]) -> str:
-        """Add the record of one iteration, on disk when this returns; the digest of all records up to it.
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add the record of one iteration, with a digest of itself; it is on disk when this returns.
 
         A number that is not finite is written as null.
         """
         finite = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in record.items()}
-        line = (json.dumps(finite, allow_nan=False) + "\n").encode()
         with open(self.metrics, "ab", buffering=0) as file:
-            file.write(line)
+            file.write(json.dumps(with_digest(finite), allow_nan=False).encode() + b"\n")
             os.fsync(file.fileno())
-        self._recorded.update(line)
-        return self._recorded.hexdigest()
 
-    def keep_metrics(self, iterations: int, digest: str | None = None) -> None:
+    def keep_metrics(self, iterations: int) -> None:
         """Keep the records of the first `iterations` iterations: what came after the checkpoint runs again.
 
-        Raises DamagedFile if they are not there, or not those with this digest, if there is one.
+        Raises DamagedFile if they are not all there as they were written.
         """
-        lines = self._metrics_bytes().splitlines(keepends=True)
-        kept = b"".join(lines[:iterations])
-        recorded = hashlib.sha256(kept)
-        numbers = [record.get("iteration") for record in self._records(kept)]
-        if numbers != list(range(iterations)) or digest not in (None, recorded.hexdigest()):
-            raise DamagedFile(
-                f"{self.metrics}: it does not hold the first {iterations} iterations as they were recorded"
-            )
+        lines = self._lines()
+        self._records(lines[:iterations], iterations)
         if len(lines) > iterations:
-            write_atomically(self.metrics, kept)
-        self._recorded = recorded
+            write_atomically(self.metrics, b"".join(lines[:iterations]))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All records, in order; without the end of a line that nobody came to end. Raises DamagedFile."""
-        content, status = self._metrics_bytes(), self.status()
-        if status and status["state"] == "finished":
-            if status.get("metrics") not in (None, digest(content)):
-                raise DamagedFile(f"{self.metrics}: it is not as the run left it when it finished")
-            return self._records(content)
-        return self._records(content[: content.rfind(b"\n") + 1])
+        """All records, in order, each as it was written. Raises DamagedFile.
 
-    def _metrics_bytes(self) -> bytes:
-        return self.metrics.read_bytes() if self.metrics.exists() else b""
+        The end of a run that is not finished may be a line that nobody came to end, which is left out.
+        """
+        lines, status = self._lines(), self.status() or {}
+        if status.get("state") != "finished" and lines and not lines[-1].endswith(b"\n"):
+            lines.pop()
+        return self._records(lines, status.get("iterations"))
 
-    def _records(self, content: bytes) -> list[dict[str, Any]]:
+    def _lines(self) -> list[bytes]:
+        return self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+
+    def _records(self, lines: list[bytes], iterations: int | None) -> list[dict[str, Any]]:
+        """The records in some lines, which are those of the first `iterations` iterations, if that is known."""
+        if iterations not in (None, len(lines)):
+            raise DamagedFile(f"{self.metrics}: it holds {len(lines)} of {iterations} iterations")
         records = []
-        for number, line in enumerate(content.splitlines(), 1):
+        for number, line in enumerate(lines):
             try:
-                records.append(json.loads(line))
+                record = without_digest(self.metrics, json.loads(line))
+            except DamagedFile:
+                raise
             except ValueError:
-                raise DamagedFile(f"{self.metrics}: line {number} is not JSON") from None
-            if not isinstance(records[-1], dict):
-                raise DamagedFile(f"{self.metrics}: line {number} is not the record of an iteration")
+                raise DamagedFile(f"{self.metrics}: line {number + 1} is not JSON") from None
+            require_key(self.metrics, record, "iteration")
+            if iterations is not None and record["iteration"] != number:
+                raise DamagedFile(f"{self.metrics}: line {number + 1} is not that of iteration {number}")
+            records.append(record)
         return records

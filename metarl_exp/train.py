@@ -204,10 +204,10 @@ class Run:
         with display(self.console, total, learner.iteration) as shown:
             for record in learner.iterations(total - learner.iteration):
                 metrics = {"iteration": record.number, **record.metrics, **self.judge(record)}
-                recorded = self.folder.append_metrics(metrics)
-                kept = {"best": self.best.state(), "metrics": recorded, "provenance": self.began}
+                self.folder.append_metrics(metrics)
+                beside = {"best": self.best.state(), "provenance": self.began}
                 run = {"fingerprint": self.fingerprint, "seed": self.config.seed}
-                checkpoint.save_latest(self.folder.path, learner.state() | kept | run)
+                checkpoint.save_latest(self.folder.path, learner.state() | beside | run)
                 self.ranks.tell()  # that they may go on
                 self.parts.tracker.log(metrics, record.number)
                 shown.show(record)
