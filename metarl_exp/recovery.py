@@ -43,7 +43,8 @@ def find(folder: RunFolder, fingerprint: str, seed: int) -> Found:
         state, refused = checkpoint.read_latest(folder.path, fingerprint, seed, partial(_accept, folder))
     if ended and damaged and state is None:
         raise FolderRefused("; ".join([*damaged, *refused.values(), f"no checkpoint is left to make it from; {AGAIN}"]))
-    if lost and checkpoint.kept(folder.path):
+    damaged = [f"{reason}; made again" for reason in damaged]
+    if lost and (ended or checkpoint.kept(folder.path)):
         if state is None or "provenance" not in state:
             raise FolderRefused("; ".join([lost, *refused.values(), f"no checkpoint says what it said; {AGAIN}"]))
         folder.write_json("provenance.json", state["provenance"])
@@ -61,11 +62,16 @@ def _standing(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
         return None, [str(error)]
     if not status or status["state"] != "finished":
         return status, []
-    best = folder.path / "checkpoints" / "best.pt"
     ends = [partial(_evaluation, folder), folder.read_metrics]
-    if best.exists():  # checkpoints of finished runs are deleted to save space
-        ends.append(partial(checkpoint.read, best))
-    return status, list(_damages(ends))
+    return status, list(_damages([*ends, *(partial(checkpoint.read, path) for path in _left(folder))]))
+
+
+def _left(folder: RunFolder) -> list[Path]:
+    """The checkpoints that a finished run leaves: none, if all were deleted to save space; or the best alone."""
+    checkpoints = folder.path / "checkpoints"
+    present = {path.stem for path in checkpoints.glob("*.pt")}
+    newest = ["latest"] if present & {"latest", "previous"} else []
+    return [checkpoints / f"{name}.pt" for name in (["best", *newest] if present else [])]
 
 
 def _damages(reads: list[Callable[[], Any]]) -> Iterator[str]:

@@ -4,6 +4,7 @@ The same command comes to the numbers of an undisturbed run, or says which file 
 """
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 
@@ -30,23 +31,26 @@ SAMPLE = [
 ]
 
 
-def require_survived(victim: Victim, stage: str, name: str, harm: str) -> str:
-    """What became of it, once all is as it has to be."""
+def survived(victim: Victim, stage: str, name: str, harm: str) -> tuple[str, str]:
+    """What the same command makes of a harm, and says."""
     victim.harm(stage, name, HARMS[harm](victim.content(stage, name)))
-    outcome, said = victim.outcome()
-    assert outcome in ("identical", "refused"), f"{stage}, {name} {harm}: {said}"
-    assert outcome == "identical" or (name in said and "restart=true" in said), said
-    return outcome
+    return victim.outcome()
 
 
 @pytest.mark.parametrize(("stage", "name", "harm"), SAMPLE)
 def test_a_run_with_a_damaged_file_comes_to_the_same_end(victim, stage, name, harm):
-    assert require_survived(victim, stage, name, harm) == "identical"
+    outcome, said = survived(victim, stage, name, harm)
+    assert outcome == "identical", said
+    assert name in said or (stage, name) == ("unfinished", "checkpoints/best.pt")  # which is written again anyway
 
 
 @pytest.mark.torture
 def test_every_file_of_a_run_damaged_in_every_way(victim, tally):
-    for stage in STAGES:
-        for name in victim.files(stage):
-            for harm in HARMS:
-                tally("a file that is empty, cut, missing or all zeros", require_survived(victim, stage, name, harm))
+    wrong = []
+    for stage, name, harm in product(STAGES, victim.files("finished"), HARMS):
+        if name in victim.files(stage):
+            outcome, said = survived(victim, stage, name, harm)
+            tally("a file that is empty, cut, missing or all zeros", outcome)
+            if outcome != "identical":
+                wrong.append(f"{stage}, {name} {harm}: {said}")
+    assert not wrong, "\n".join(wrong)

@@ -54,9 +54,12 @@ def test_a_file_with_a_wrong_bit_is_read_as_before_or_refused(victim, whole):
 
 @pytest.mark.torture
 def test_a_run_with_a_wrong_bit_in_any_file_comes_to_the_same_end(victim, whole, tally):
+    wrong = []
     for number in range(FLIPS):
         stage, name = flipped(victim, number)
         require_read_as_before_or_refused(victim, whole, stage, name)
         outcome, said = victim.outcome()
         tally("a bit of a file flipped", outcome)
-        assert outcome == "identical" or (outcome == "refused" and name in said), f"{stage}, {name}, {number}: {said}"
+        if outcome != "identical":
+            wrong.append(f"{number}: {stage}, {name}: {said}")
+    assert not wrong, "\n".join(wrong)

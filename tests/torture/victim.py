@@ -89,7 +89,7 @@ class Victim:
             return "traceback", said
         if code != 0:
             return "refused", said
-        return ("identical" if same(self.numbers(), self.undisturbed) else "changed"), said
+        return ("identical" if same(_tried(self.numbers), self.undisturbed) else "changed"), said
 
     def numbers(self) -> dict[str, Any]:
         """All that two runs of the command have in common."""
