@@ -98,6 +98,7 @@ class Victim:
         states = {name: checkpoint.read(folder.path / "checkpoints" / f"{name}.pt") for name in ("best", "latest")}
         for state in states.values():
             state.pop("provenance", None)  # of which the time is a part
+            state.get("best", {}).pop("theta", None)  # which best.pt has
         return {"metrics": records, "evaluation": folder.evaluation(), **states}
 
     def read(self) -> dict[str, Any]:
@@ -137,6 +138,11 @@ def _tried(read: Callable[[], Any]) -> Any:
         return read()
     except (ValueError, FileNotFoundError) as refused:
         return str(refused)
+
+
+def right(outcome: str, said: str, name: str) -> bool:
+    """Whether a harmed run came to the same end, or was refused with the file and what to type."""
+    return outcome == "identical" or (outcome == "refused" and name in said and "restart=true" in said)
 
 
 def same(one: Any, two: Any) -> bool:
