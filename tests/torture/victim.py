@@ -61,10 +61,14 @@ class Victim:
 
     def harm(self, stage: str, name: str, content: bytes | None) -> None:
         """Put the folder back to a stage, with other content in one of its files; None removes it."""
-        shutil.rmtree(self.folder.path)
+        shutil.rmtree(self.folder.path, ignore_errors=True)
         shutil.copytree(self._copies[stage], self.folder.path)
         path = self.folder.path / name
         path.unlink() if content is None else path.write_bytes(content)
+
+    def clear(self) -> None:
+        """Leave no run at all."""
+        shutil.rmtree(self.outputs)
 
     def start(self) -> tuple[Any, str]:
         """Give the command, in this process: its exit status, or the line that it ends with, and what it printed."""
