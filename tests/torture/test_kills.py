@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -15,7 +16,7 @@ MOMENTS = 20
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
-def killed(victim: Victim, arrange: Callable[[], None]) -> bool:
+def killed(victim: Victim, arrange: Callable[[], object]) -> bool:
     """Begin the run anew in a process of its own, which arranges for its own death; whether it died."""
     victim.clear()
 
@@ -67,7 +68,7 @@ def test_at_a_random_moment(victim, tally):
     chance = random.Random(0)
     for _ in range(MOMENTS):
         seconds = chance.uniform(0.05, 0.6)
-        killed(victim, lambda seconds=seconds: signal.setitimer(signal.ITIMER_PROF, seconds))  # SIGPROF ends a process
+        killed(victim, partial(signal.setitimer, signal.ITIMER_PROF, seconds))  # SIGPROF ends a process
         outcome, said = victim.outcome()
         tally("a run killed at a random moment", outcome)
         assert outcome == "identical", f"{seconds}: {said}"
