@@ -1,17 +1,31 @@
-"""Files that are read again: written whole or not at all, and refused by name if they are damaged."""
+"""Files that are read again: written whole or not at all, and refused by name if they are damaged.
+
+A file holds a digest of its own content, so that there is no moment at which only one of the two is new: a JSON object
+under a key, YAML in a comment at its end. A file without one was written before there were digests, or by hand.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+DIGEST = "sha256"
+LAST_COMMENT = re.compile(rf"# {DIGEST} ([0-9a-f]{{64}})\n?\Z".encode())  # of YAML
+
 
 class DamagedFile(ValueError):
-    """A file whose content is not of its kind: cut short, empty, overwritten. The message begins with its path."""
+    """A file whose content is not what was written: cut short, empty, changed. The message begins with its path."""
+
+
+def digest(content: bytes) -> str:
+    """The SHA-256 of some content, in hex digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -24,23 +38,76 @@ def write_atomically(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def read_json(path: Path) -> Any:
-    """Content of a JSON file. Raises DamagedFile if it is not JSON, FileNotFoundError if there is no such file."""
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:  # of JSON, or of UTF-8
-        raise DamagedFile(f"{path}: {_empty(path) or f'not JSON ({error})'}") from None
+def read_json(path: Path, *keys: str) -> Any:
+    """Content of a JSON file, an object that has these `keys` if any are named; `a.b` is the key b of the object a.
 
-
-def read_yaml(path: Path) -> Any:
-    """Content of a YAML file, plain data alone: tags of Python objects are refused.
-
-    Raises DamagedFile if it is not YAML, FileNotFoundError if there is no such file.
+    Raises DamagedFile if it is not JSON, is not what its digest is of, or lacks a key; FileNotFoundError if there is no
+    such file.
     """
     try:
-        return yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
+        raise DamagedFile(f"{path}: {_empty(path) or f'not JSON ({error})'}") from None
+    content = without_digest(path, content)
+    for key in keys:
+        require_key(path, content, key)
+    return content
+
+
+def with_digest(content: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with its digest under a key more."""
+    return content | {DIGEST: digest(_canonical(content))}
+
+
+def without_digest(path: Path, content: Any) -> Any:
+    """JSON as it was before it got its digest; DamagedFile, which names the file it is from, if that is another."""
+    if isinstance(content, dict):
+        _require_digest(path, content.pop(DIGEST, None), _canonical(content))
+    return content
+
+
+def require_key(path: Path, content: Any, key: str) -> None:
+    """Raise DamagedFile, naming the file and the key, if what was read from a file lacks a key (dotted if nested)."""
+    for part in key.split("."):
+        if not isinstance(content, dict) or part not in content:
+            raise DamagedFile(f"{path}: it has no {key!r}")
+        content = content[part]
+
+
+def write_yaml(path: Path, text: str) -> None:
+    """Write YAML atomically, with the digest that `read_yaml` checks."""
+    content = text.encode()
+    write_atomically(path, content + f"# {DIGEST} {digest(content)}\n".encode())
+
+
+def read_yaml(path: Path, *keys: str) -> Any:
+    """Content of a YAML file, with these `keys` as for `read_json`; plain data alone: tags of objects are refused.
+
+    Raises DamagedFile if it is not YAML, is not what its digest is of, or lacks a key; FileNotFoundError if there is no
+    such file.
+    """
+    text = path.read_bytes()
+    if last := LAST_COMMENT.search(text):
+        _require_digest(path, last[1].decode(), text[: last.start()])
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date may be none
         raise DamagedFile(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    for key in keys:
+        require_key(path, content, key)
+    return content
+
+
+def _require_digest(path: Path, found: str | None, content: bytes) -> None:
+    if found not in (None, digest(content)):
+        raise DamagedFile(
+            f"{path}: its content is not what its {DIGEST} is of: damaged, or changed by hand, which takes that out"
+        )
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    """A JSON object in bytes that are the same however its file is laid out."""
+    return json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()
 
 
 def _empty(path: Path) -> str | None:

@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, TextIO
 
-from metarl_exp.files import read_json, write_atomically
+from metarl_exp.files import DamagedFile, read_json, require_key, with_digest, without_digest, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 PARTS = (".hydra", "checkpoints", "figures")  # folders within a run's, beside a tracker's
 STATES = ("running", "finished", "failed", "interrupted")
 LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # no locks on this file system
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+EVALUATED = ("initial", "best", "last")  # that a run is evaluated with
 
 
 class FolderRefused(RuntimeError):
@@ -33,7 +34,7 @@ def choose_folder(base: Path, restart: bool) -> Path:
     newest, number = base, 1
     while (path := base.with_name(f"{base.name}-r{number}")).exists():
         newest, number = path, number + 1
-    used = (newest / "status.json").exists()
+    used = any((newest / name).exists() for name in ("status.json", "provenance.json"))
     return path if restart and used else newest
 
 
@@ -163,42 +164,98 @@ class RunFolder:
         return [f"{link.relative_to(self.path)} → {os.readlink(link)}" for link in links]
 
     def write_json(self, name: str, content: Any) -> Path:
-        """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite."""
+        """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite.
+
+        An object gets a digest of itself, which `read_json` checks.
+        """
+        content = with_digest(content) if isinstance(content, dict) else content
         text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
         text = PLAIN_LIST.sub(lambda match: " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
         # Bytes of a folder's name that mean nothing in the locale are surrogates, which JSON can only have as escapes.
         write_atomically(self.path / name, (text + "\n").encode(errors="backslashreplace"))
         return self.path / name
 
-    def read_json(self, name: str) -> Any:
-        """Content of a JSON file of this folder, or None if there is none. Raises DamagedFile."""
+    def read_json(self, name: str, *keys: str) -> Any:
+        """Content of a JSON file of this folder, which has these keys; None if there is none. Raises DamagedFile."""
         path = self.path / name
-        return read_json(path) if path.is_file() else None
+        return read_json(path, *keys) if path.is_file() else None
 
-    def set_state(self, state: str, reason: str | None = None) -> None:
-        """Record how the run stands: one of STATES, and why."""
-        assert state in STATES
-        self.write_json("status.json", {"state": state, "reason": reason})
+    def status(self) -> dict[str, Any] | None:
+        """How the run stands: its `state`, one of STATES, and the `reason`; None before its first start.
+
+        `running` without a holder means that it was killed. Raises DamagedFile.
+        """
+        status = self.read_json("status.json", "state", "reason")
+        if status and status["state"] not in STATES:
+            raise DamagedFile(f"{self.path / 'status.json'}: unknown state {status['state']!r}")
+        return status
 
     def state(self) -> str | None:
-        """How the run stands, or None before its first start. `running` without a holder means it was killed."""
-        status = self.read_json("status.json")
+        """The state alone."""
+        status = self.status()
         return status["state"] if status else None
 
-    def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add the record of one iteration, flushed. A number that is not finite is written as null."""
-        finite = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in record.items()}
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite, allow_nan=False) + "\n")
+    def provenance(self, *keys: str) -> dict[str, Any] | None:
+        """Where the run comes from, or None before it began; it has these keys, too. Raises DamagedFile."""
+        return self.read_json("provenance.json", "fingerprint", "seed", *keys)
 
-    def cut_metrics(self, iterations: int) -> None:
-        """Keep the records of the first `iterations` iterations: what came after the checkpoint runs again."""
-        lines = self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+    def evaluation(self, *keys: str) -> dict[str, Any] | None:
+        """Returns on the test tasks, or None before they were measured; it has these keys, too. Raises DamagedFile."""
+        return self.read_json("evaluation.json", *(f"theta.{which}.mean" for which in EVALUATED), *keys)
+
+    def set_state(self, state: str, reason: str | None = None) -> None:
+        """Record how the run stands: one of STATES, and why; of a finished one also how many records it has."""
+        assert state in STATES
+        ended = {"iterations": len(self._lines())} if state == "finished" else {}
+        self.write_json("status.json", {"state": state, "reason": reason, **ended})
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add the record of one iteration, with a digest of itself; it is on disk when this returns.
+
+        A number that is not finite is written as null.
+        """
+        finite = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in record.items()}
+        with open(self.metrics, "ab", buffering=0) as file:
+            file.write(json.dumps(with_digest(finite), allow_nan=False).encode() + b"\n")
+            os.fsync(file.fileno())
+
+    def keep_metrics(self, iterations: int) -> None:
+        """Keep the records of the first `iterations` iterations: what came after the checkpoint runs again.
+
+        Raises DamagedFile if they are not all there as they were written.
+        """
+        lines = self._lines()
+        self._records(lines[:iterations], iterations)
         if len(lines) > iterations:
             write_atomically(self.metrics, b"".join(lines[:iterations]))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All records, in order."""
-        if not self.metrics.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        """All records, in order, each as it was written. Raises DamagedFile.
+
+        The end of a run that is not finished may be a line that nobody came to end, which is left out.
+        """
+        lines, status = self._lines(), self.status() or {}
+        if status.get("state") != "finished" and lines and not lines[-1].endswith(b"\n"):
+            lines.pop()
+        return self._records(lines, status.get("iterations"))
+
+    def _lines(self) -> list[bytes]:
+        return self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+
+    def _records(self, lines: list[bytes], iterations: int | None) -> list[dict[str, Any]]:
+        """The records in some lines, which are those of the first `iterations` iterations, if that is known."""
+        if iterations not in (None, len(lines)):
+            raise DamagedFile(f"{self.metrics}: it holds {len(lines)} of {iterations} iterations")
+        records = []
+        for number, line in enumerate(lines):
+            try:
+                record = without_digest(self.metrics, json.loads(line))
+            except DamagedFile:
+                raise
+            except ValueError:
+                raise DamagedFile(f"{self.metrics}: line {number + 1} is not JSON") from None
+            require_key(self.metrics, record, "iteration")
+            if iterations is not None and record["iteration"] != number:
+                raise DamagedFile(f"{self.metrics}: line {number + 1} is not that of iteration {number}")
+            records.append(record)
+        return records

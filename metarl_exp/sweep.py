@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metarl_exp.files import DamagedFile, read_json, read_yaml, write_atomically
+from metarl_exp.files import DIGEST, DamagedFile, read_json, read_yaml, with_digest, write_atomically
 from metarl_exp.run_folder import RunFolder, choose_folder, is_inside, lock_file
 from metarl_exp.sources import changed
 
@@ -130,7 +130,8 @@ class Sweep:
     def _write(self, content: dict[str, Any]) -> None:
         jobs = ",\n".join(json.dumps(job, ensure_ascii=False) for job in content["jobs"])
         command = json.dumps(content["command"], ensure_ascii=False)
-        text = f'{{"command": {command}, "jobs": [\n{jobs}\n]}}\n'
+        digest = with_digest({name: content[name] for name in ("command", "jobs")})[DIGEST]
+        text = f'{{"command": {command}, "jobs": [\n{jobs}\n], "{DIGEST}": "{digest}"}}\n'
         write_atomically(self.record, text.encode(errors="backslashreplace"))
 
 

@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from metarl_exp import allocator, build, checkpoint, ending, figures, provenance, replay, results
+from metarl_exp import allocator, build, checkpoint, ending, figures, provenance, recovery, replay, results
 from metarl_exp.build.jobs import job_running
 from metarl_exp.build.preflight import only_shows, preflight, refusing
 from metarl_exp.evaluation import Evaluation
@@ -52,11 +52,17 @@ class Run:
         self.config, self.folder, self.sweep, self.console = config, folder, sweep, console
         self.fingerprint = build.fingerprint(config)
         build.refuse_other_run(config, folder.path)
+        self.found = recovery.find(folder, self.fingerprint, config.seed)
+        if self.found.provenance_restored:
+            build.refuse_other_run(config, folder.path)  # now that it says of which code it is
+        damaged = self.found.damaged + (build.store_config(config, folder.path) if folder.provenance() else [])
+        for line in damaged:
+            console.print(line)
 
     def go(self) -> float:
         """Whatever is left to do; the validation return of the best iterate."""
-        before = self.folder.read_json("status.json")
-        if before and before["state"] == "finished":
+        before = self.found.before
+        if self.found.finished:
             with joined_ranks(self.config) as ranks:
                 ranks.tell(None)
             self.console.print(f"already finished: {self.folder.path} (restart=true runs it again in a new folder)")
@@ -110,8 +116,9 @@ class Run:
         self.device()
         self.parts = build.build(self.config, self.ranks, installed_memory())
         self.initial = self.parts.learner.theta
-        self.best: dict[str, Any] = {"iteration": 0, "score": -float("inf")}
+        self.best = checkpoint.Best(self.folder.path, self.fingerprint, self.config.seed, self.initial)
         self.resume()
+        self.began: Any = self.folder.provenance("tracker_id")
         self.ranks.tell((torch.get_num_threads(), self.parts.learner.state(), self.folder.path))
         tracker = self.parts.tracker
         tracker.start(self.run_info())
@@ -135,39 +142,34 @@ class Run:
 
     def threads(self) -> None:
         """torch's thread count: as the run began, for a continued one; rounding depends on it."""
-        recorded = (self.folder.read_json("provenance.json") or {}).get("threads")
+        recorded = (self.folder.provenance() or {}).get("threads")
         if recorded and self.config.threads not in (None, recorded):
             self.console.print(f"continuing with threads={recorded}, as the run began (not {self.config.threads})")
         torch.set_num_threads(recorded or self.config.threads or Place.here().threads())
 
     def device(self) -> None:
         """The device, by its own name from here on; of the kind that the run began on, for a continued one."""
-        recorded = (self.folder.read_json("provenance.json") or {}).get("device")
+        recorded = (self.folder.provenance() or {}).get("device")
         self.config.device = str(build.device_continued(self.config.device, recorded, self.console.print))
 
     def resume(self) -> None:
         """Load the newest usable checkpoint, or begin; afterwards files and learner agree on what is done."""
-        learner = self.parts.learner
-        state, refused = checkpoint.read_latest(self.folder.path, self.fingerprint, self.config.seed)
-        for reason in refused:
+        learner, state, refused = self.parts.learner, self.found.state, self.found.refused
+        for path, reason in refused.items():
             log.warning("checkpoint refused: %s", reason)
             self.console.print(f"checkpoint refused: {reason}")
+            path.unlink()  # or the next one would take the place of the one that is used
         if state is None:
             self.begin()
+            self.console.print(f"{'starting again' if refused else 'starting'}: {self.folder.path}")
         else:
             learner.restore(state)
-            self.best = state["best"]
+            self.best.restore(state["best"])
             self.console.print(f"continuing at iteration {learner.iteration}: {self.folder.path}")
-        self.folder.cut_metrics(learner.iteration)
 
     def begin(self) -> None:
         """Write what a run writes once: its configuration, provenance, and a first θ to fall back on."""
         self.parts.evaluation.check_selection(self.parts.learner)
-        hydra_folder = self.folder.path / ".hydra"
-        hydra_folder.mkdir(exist_ok=True)
-        OmegaConf.save(self.config, hydra_folder / "config.yaml", resolve=True)
-        OmegaConf.save(HydraConfig.instance().cfg, hydra_folder / "hydra.yaml")
-        OmegaConf.save(HydraConfig.get().overrides.task, hydra_folder / "overrides.yaml")
         device = build.device_named(self.config.device)
         environments = build.environments(self.config)
         code = build.code(self.config, self.parts.learner.task_distribution)
@@ -177,8 +179,9 @@ class Run:
             | {"tracker_id": uuid.uuid4().hex[:8], "sweep": self.sweep.id if self.sweep else None}
             | ({"ranks": self.ranks.size} if self.ranks.size > 1 else {}),
         )
-        self.keep_best(self.initial, 0, -float("inf"))
-        self.console.print(f"starting: {self.folder.path}")
+        build.store_config(self.config, self.folder.path, anew=True)
+        self.folder.keep_metrics(0)
+        self.best.write()
 
     def run_info(self) -> RunInfo:
         """How the run introduces itself to a tracker."""
@@ -186,7 +189,7 @@ class Run:
         choices = HydraConfig.get().runtime.choices
         tags = [f"{g}={choices[g]}" for g in ("tasks", "objective", "outer_optimizer")]
         tags.append(f"order={self.config.adaptation.order}")
-        began, name = self.folder.read_json("provenance.json"), self.folder.path.name
+        began, name = self.began, self.folder.path.name
         group = f"sweep-{began['sweep']}" if began.get("sweep") else name.rsplit("-seed", 1)[0]
         return RunInfo(began["tracker_id"], name, group, self.folder.path.resolve(), config, tags)
 
@@ -202,8 +205,9 @@ class Run:
             for record in learner.iterations(total - learner.iteration):
                 metrics = {"iteration": record.number, **record.metrics, **self.judge(record)}
                 self.folder.append_metrics(metrics)
-                state = learner.state() | {"best": self.best, "fingerprint": self.fingerprint, "seed": self.config.seed}
-                checkpoint.save_latest(self.folder.path, state)
+                beside = {"best": self.best.state(), "provenance": self.began}
+                run = {"fingerprint": self.fingerprint, "seed": self.config.seed}
+                checkpoint.save_latest(self.folder.path, learner.state() | beside | run)
                 self.ranks.tell()  # that they may go on
                 self.parts.tracker.log(metrics, record.number)
                 shown.show(record)
@@ -215,33 +219,27 @@ class Run:
         metrics = {}
         if evaluation.best_by == "training_return":
             # What the batch measured is the θ that it was sampled with, not the one after the step.
-            self.keep_best(record.parameters, record.number, record.returns[:, -1].mean().item())
+            self.best.keep(record.parameters, record.number, record.returns[:, -1].mean().item())
         if learner.iteration % evaluation.validate_every == 0 or learner.iteration == self.config.iterations:
             _, validated = evaluation.validated(learner, learner.theta)
             returns = validated.mean(0).tolist()
             metrics = {f"validation/step_{k}": value for k, value in enumerate(returns)}
             if evaluation.best_by == "validation":
-                self.keep_best(learner.theta, learner.iteration, returns[-1])
+                self.best.keep(learner.theta, learner.iteration, returns[-1])
         return metrics
-
-    def keep_best(self, theta: Parameters, iteration: int, score: float) -> None:
-        """Write best.pt if no θ before scored as high."""
-        if score > self.best["score"] or iteration == 0:
-            self.best = {"iteration": iteration, "score": score}
-            state = {"theta": theta, "fingerprint": self.fingerprint, "seed": self.config.seed, **self.best}
-            checkpoint.save(self.folder.path / "checkpoints" / "best.pt", state)
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate the initial, the best and the last θ on the test tasks; write evaluation.json and the figures."""
         learner = self.parts.learner
-        best = checkpoint.load_theta(self.folder.path, "best", like=self.initial)
+        self.best.write()  # whatever became of the file since
+        best = self.best.theta
         evaluation, validated = self.parts.evaluation.validated(learner, best)
         content, measured = results.evaluate(
             learner,
             evaluation,
             {
                 "initial": results.Candidate(0, self.initial),
-                "best": results.Candidate(self.best["iteration"], best),
+                "best": results.Candidate(self.best.iteration, best),
                 "last": results.Candidate(learner.iteration, learner.theta),
             },
         )
@@ -269,7 +267,8 @@ class Run:
 
     def show(self) -> float:
         """Print the table and where everything is; the validation return of the best iterate."""
-        content = self.folder.read_json("evaluation.json")
+        content = self.folder.evaluation("validation", "protocol", "tasks")
+        assert content
         self.console.print(results.table(content))
         self.console.print(f"figures, metrics, checkpoints: {self.folder.path}")
         return content["validation"]

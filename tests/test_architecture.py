@@ -13,10 +13,10 @@ ORDER = [
     "maths", "validation", "markdown", "awake", "ranks", "streams", "statistics", "types", "metrics", "fast_weights",
     "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective", "outer_optimizer",
     "tasks", "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation",
-    "results", "allocator", "files", "checkpoint", "run_folder", "sources", "sweep", "provenance", "printing",
-    "ending", "progress", "figures", "film", "tracker", "build", "command_line", "comparison", "study", "evaluate",
-    "check", "classical", "laboratory", "replay", "status", "report", "signals", "follow", "launching", "train",
-    "table",
+    "results", "allocator", "files", "checkpoint", "run_folder", "recovery", "sources", "sweep", "provenance",
+    "printing", "ending", "progress", "figures", "film", "tracker", "build", "command_line", "comparison", "study",
+    "evaluate", "check", "classical", "laboratory", "replay", "status", "report", "signals", "follow", "launching",
+    "train", "table",
 ]  # fmt: skip
 ALLOWED = {
     "hydra": {"build", "train"},
@@ -100,7 +100,8 @@ def test_files_of_text_are_utf_8_whatever_the_locale(folder):
         if isinstance(call, ast.Call):
             function, given = ast.unparse(call.func), {keyword.arg for keyword in call.keywords}
             opens = function.rpartition(".")[2] in {"open", "read_text", "write_text", "FileHandler"}
-            other = function in {"os.open", "Image.open", "self._open"} or any("'wb'" in ast.dump(a) for a in call.args)
+            binary = any(f"'{mode}'" in ast.dump(a) for mode in ("wb", "ab") for a in call.args)
+            other = function in {"os.open", "Image.open", "self._open"} or binary
             decodes = bool(given & {"text", "universal_newlines"})
             assert "encoding" in given or not (decodes or (opens and not other)), f"{path}:{call.lineno}"
 

@@ -1,8 +1,12 @@
 """Files that are read again are whole, or refused by name."""
 
-import pytest
+import json
+from contextlib import suppress
 
-from metarl_exp.files import DamagedFile, read_json, read_yaml, write_atomically
+import pytest
+import yaml
+
+from metarl_exp.files import DamagedFile, read_json, read_yaml, with_digest, write_atomically, write_yaml
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b'{"state": "fini', b"\xff\xfe", b"{}}"])
@@ -11,6 +15,48 @@ def test_what_is_not_json_is_damaged_and_the_message_begins_with_the_path(tmp_pa
     path.write_bytes(content)
     with pytest.raises(DamagedFile, match=rf"^{path}: (it is empty|not JSON)"):
         read_json(path)
+
+
+@pytest.mark.parametrize(("content", "missing"), [({}, "a"), ({"a": 1}, "a.b"), ({"a": {}}, "a.b"), ([1], "a")])
+def test_json_that_lacks_what_its_reader_needs_is_damaged_and_the_message_names_the_key(tmp_path, content, missing):
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DamagedFile, match=rf"^{path}: it has no '{missing}'"):
+        read_json(path, "a", "a.b")
+
+
+def test_json_that_is_nested_without_end_is_damaged(tmp_path):
+    path = tmp_path / "evaluation.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(DamagedFile, match=rf"^{path}: not JSON"):
+        read_json(path)
+
+
+CONTENT = {"b": [1.5, -0.0, 1e-300, None, True], "a": {"é": "\udcff", "1": 2}, "n": 10**20}
+
+
+def test_a_digest_is_checked_and_taken_out_however_the_file_is_laid_out(tmp_path):
+    path = tmp_path / "x.json"
+    for layout in ({}, {"indent": 1}, {"sort_keys": True, "ensure_ascii": False}):
+        text = json.dumps(with_digest(CONTENT), **layout)
+        path.write_bytes(text.encode(errors="backslashreplace"))
+        assert read_json(path) == CONTENT
+        path.write_bytes(text.replace("1.5", "1.25").encode(errors="backslashreplace"))
+        with pytest.raises(DamagedFile, match=rf"^{path}: its content is not what its sha256 is of"):
+            read_json(path)
+
+
+@pytest.mark.parametrize("text", ["- a=1\n- b=2\n", "a: 1\n"])
+def test_yaml_with_a_wrong_bit_is_damaged_or_read_as_it_was(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    write_yaml(path, text)
+    content, expected = path.read_bytes(), yaml.safe_load(text)
+    assert read_yaml(path) == expected
+    for place in range(len(content)):
+        for bit in range(8):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            with suppress(DamagedFile):
+                assert read_yaml(path) == expected
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"a: b: c", b"\xff\xfe\x00", b"a: !!python/object/apply:os.getcwd []"])

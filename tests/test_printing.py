@@ -170,7 +170,7 @@ def test_a_command_ends_as_it_would_if_it_could_print(finished, command, where):
 def test_a_run_that_nobody_listens_to_is_finished(tmp_path, where):
     assert started(tmp_path, "metarl-train", GIVEN["metarl-train"][0], where) == 0
     (folder,) = (tmp_path / "outputs").iterdir()
-    assert RunFolder(folder).read_json("status.json") == {"state": "finished", "reason": None}
+    assert RunFolder(folder).state() == "finished"
 
 
 def test_a_table_that_cannot_be_shown_fails_no_run(tmp_path, monkeypatch, undrawn):

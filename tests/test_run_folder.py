@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from metarl_exp.files import DamagedFile, read_json
 from metarl_exp.run_folder import FolderRefused, RunFolder
 from tests.waiting import PATIENCE
 
@@ -57,23 +58,67 @@ def test_who_asks_whether_a_folder_is_held_keeps_nobody_out_however_long_it_take
     assert not folder.held()
 
 
+def recorded(path, iterations: int) -> RunFolder:
+    """A folder with the metrics of some iterations."""
+    folder = RunFolder(path)
+    for i in range(iterations):
+        folder.append_metrics({"iteration": i, "return": i / 3})
+    return folder
+
+
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
-    folder = RunFolder(tmp_path)
-    for i in range(5):
-        folder.append_metrics({"iteration": i})
-    folder.cut_metrics(3)
-    assert [record["iteration"] for record in folder.read_metrics()] == [0, 1, 2]
-    folder.cut_metrics(10)
-    assert len(folder.read_metrics()) == 3
+    folder = recorded(tmp_path, 5)
+    folder.keep_metrics(3)
+    assert folder.read_metrics() == [{"iteration": i, "return": i / 3} for i in range(3)]
+    folder.keep_metrics(0)
+    assert folder.read_metrics() == []
 
 
-def test_a_torn_last_line_is_cut_with_the_iteration_it_belongs_to(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.append_metrics({"iteration": 0})
+def test_a_torn_last_line_is_cut_with_the_iteration_it_belongs_to_and_not_read(tmp_path):
+    folder = recorded(tmp_path, 1)
     with open(folder.metrics, "a") as file:
         file.write('{"iteration": 1, "retu')
-    folder.cut_metrics(1)
     assert [record["iteration"] for record in folder.read_metrics()] == [0]
+    folder.keep_metrics(1)
+    assert len(folder.metrics.read_bytes().splitlines()) == 1
+
+
+HARMS = {
+    "shorter": lambda content: b"".join(content.splitlines(keepends=True)[:-1]),
+    "torn": lambda content: content[:-8],
+    "zeros, as after a power cut": lambda content: content[:-8] + bytes(8),
+    "empty": lambda content: b"",
+    "order": lambda content: b"".join(content.splitlines(keepends=True)[::-1]),
+    "another number": lambda content: content.replace(b"0.33", b"0.35"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_metrics_that_are_not_those_of_the_checkpoint_are_damaged_and_left_as_they_are(tmp_path, harm):
+    folder = recorded(tmp_path, 3)
+    content = HARMS[harm](folder.metrics.read_bytes())
+    folder.metrics.write_bytes(content)
+    with pytest.raises(DamagedFile, match=f"^{folder.metrics}: "):
+        folder.keep_metrics(3)
+    assert folder.metrics.read_bytes() == content
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_metrics_of_a_finished_run_are_as_it_left_them_or_damaged(tmp_path, harm):
+    folder = recorded(tmp_path, 3)
+    folder.set_state("finished")
+    assert len(folder.read_metrics()) == 3
+    folder.metrics.write_bytes(HARMS[harm](folder.metrics.read_bytes()))
+    with pytest.raises(DamagedFile, match=f"^{folder.metrics}: "):
+        folder.read_metrics()
+
+
+def test_metrics_from_before_there_were_digests_are_read(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"iteration": 0, "return": 1.5}\n{"iteration": 1, "return": 2.5}\n')
+    folder.write_json("status.json", {"state": "finished", "reason": None})
+    assert [record["return"] for record in folder.read_metrics()] == [1.5, 2.5]
+    folder.keep_metrics(2)
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path):
@@ -90,10 +135,28 @@ def test_the_state_is_kept_with_its_reason(tmp_path):
     assert folder.read_json("status.json") == {"state": "failed", "reason": "because"}
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("status", {"state": "running"}, "no 'reason'"),
+        ("status", {"state": "lost", "reason": None}, "unknown state 'lost'"),
+        ("provenance", {"seed": 0}, "no 'fingerprint'"),
+        ("evaluation", {"theta": {"initial": {"mean": []}, "best": {}}}, "no 'theta.best.mean'"),
+        ("evaluation", [], "no 'theta.initial.mean'"),
+    ],
+)
+def test_a_file_that_lacks_what_it_is_for_is_damaged(tmp_path, name, content, reason):
+    folder = RunFolder(tmp_path)
+    assert getattr(folder, name)() is None
+    path = folder.write_json(f"{name}.json", content)
+    with pytest.raises(DamagedFile, match=f"^{path}: .*{reason}"):
+        getattr(folder, name)()
+
+
 def test_lists_of_plain_values_take_one_line_and_nothing_is_changed(tmp_path):
     content = {"a": [[1, -2.5e-7], [None, True]], "b": ["x y", "[ 1 ]", 'say "hi"'], "c": [], "d": {"e": ["p", "q"]}}
     path = RunFolder(tmp_path).write_json("x.json", content)
-    assert json.loads(path.read_text()) == content
+    assert read_json(path) == content
     assert "  [1, -2.5e-07],\n" in path.read_text()
     assert '"e": ["p", "q"]\n' in path.read_text()
 

@@ -11,6 +11,7 @@ import pytest
 
 import metarl_exp
 from metarl_exp import evaluate, provenance, replay, sources, status, table, train
+from metarl_exp.files import read_json
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.tasks import navigation_2d
 
@@ -284,7 +285,7 @@ def test_other_physics_of_this_package_are_told_by_the_golden_rollout(project, m
 def recorded(project, **changes):
     """The newest run's provenance, with other entries; None takes one away."""
     file = project.run() / "provenance.json"
-    record = json.loads(file.read_text()) | changes
+    record = read_json(file) | changes
     file.write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
     return record
 

@@ -15,6 +15,7 @@ import wandb
 
 from metarl_exp import sweep as sweeps
 from metarl_exp import train
+from metarl_exp.files import DamagedFile
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.sweep import Job, NotBegun, Sweep, statuses
 
@@ -42,6 +43,12 @@ def test_the_record_says_what_the_sweep_should_hold(sweep):
     assert content["jobs"][1] == {
         "folder": "two", "seed": 1, "fingerprint": "0123456789", "overrides": ["a=1", "seed=1"],
     }  # fmt: skip
+
+
+def test_a_record_that_has_changed_is_damaged(sweep):
+    sweep.record.write_text(sweep.record.read_text().replace("seed=1", "seed=3"))
+    with pytest.raises(DamagedFile, match=f"^{sweep.record}: "):
+        sweep.jobs()
 
 
 def test_the_same_overrides_in_any_order_are_the_same_sweep():

@@ -66,7 +66,7 @@ def test_a_run_leaves_everything_in_its_folder(drawn_run):
         "figures/learning_curve.png", "figures/learning_curve.pdf", "figures/gradient_steps.png",
         "figures/gradient_steps.pdf", "figures/paths.png", "figures/paths.pdf",
     }  # fmt: skip
-    assert folder.read_json("status.json") == {"state": "finished", "reason": None}
+    assert folder.state() == "finished"
     assert folder.path.name.startswith("smoke-")
     assert folder.path.name.endswith("-seed0")
     assert str(folder.path) in printed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,11 +34,13 @@ from metarl_exp.build.stored import configuration
 from metarl_exp.build.stored import evaluation_with as evaluation_with
 from metarl_exp.build.stored import theta_iteration as theta_iteration
 from metarl_exp.build.stored import typed as typed
+from metarl_exp.build.storing import store_config as store_config
 from metarl_exp.build.trust import consequences as consequences
 from metarl_exp.build.trust import foreign_code as foreign_code
 from metarl_exp.build.trust import refuse_unless_data
 from metarl_exp.checkpoint import load_theta
 from metarl_exp.evaluation import Evaluation
+from metarl_exp.files import DamagedFile
 from metarl_exp.identity import Identified, identified
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.ranks import ALONE, Ranks
@@ -232,14 +235,18 @@ def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:
 
 
 def refuse_other_run(config: DictConfig, folder: Path) -> None:
-    """Raise FolderRefused if a folder holds a run of another configuration, seed or code, naming what differs."""
-    if (folder / ".hydra" / "config.yaml").is_file():
+    """Raise FolderRefused if a folder holds a run of another configuration, seed or code, naming what differs.
+
+    What is missing or damaged is not compared: the run makes it again, or says why it cannot.
+    """
+    with suppress(FileNotFoundError, DamagedFile):
         stored = _stored(folder)
         differing = differing_keys(config, stored)
         if stored.seed != config.seed:
             differing.append(f"seed: {config.seed} ≠ {stored.seed}")
         if differing:
             raise FolderRefused(f"{folder} holds another run: {'; '.join(differing)}")
+    with suppress(DamagedFile):
         if changed := _changed_since(folder, config):
             raise FolderRefused(f"{changed}; restart=true runs it again, in a new folder")
 
@@ -268,7 +275,7 @@ def _changed_since(run: Path, config: DictConfig, made: bool = True) -> str | No
 
     Environments are compared if they may be `made` from this configuration.
     """
-    record = RunFolder(run).read_json("provenance.json")
+    record = RunFolder(run).provenance()
     identify = partial(environments, config) if made and not config.allow_stateful else None
     found = provenance.changes(record, identify) if record else []
     return f"{run} is a run of other code: {'; '.join(found)}" if found else None

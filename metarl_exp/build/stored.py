@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.build.components import component
 from metarl_exp.build.composing import leaves
+from metarl_exp.build.storing import require_config
 from metarl_exp.checkpoint import read
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.files import DamagedFile
@@ -24,6 +25,7 @@ def configuration(run: Path) -> DictConfig:
     path = run / ".hydra" / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
+    require_config(path)
     try:
         config = OmegaConf.load(path)
     except Exception as error:  # of YAML, of Python's objects in it, of what only looks like an interpolation

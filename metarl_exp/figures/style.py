@@ -6,12 +6,15 @@ of line that tell methods apart.
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
+
+from metarl_exp.files import write_atomically
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph that a PDF gets
 
@@ -51,6 +54,8 @@ def look(number: int) -> Look:
 def save(figure: Figure, folder: Path, name: str) -> Path:
     """Write `name`.png and `name`.pdf, the same bytes for the same figure; the path of the PNG."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    for kind, timeless in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, metadata=timeless)
+        write_atomically(folder / f"{name}.{kind}", content.getvalue())
     return folder / f"{name}.png"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metarl_exp.files import read_json
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.sweep import folder_status
 from metarl_exp.types import NonFiniteError
@@ -143,8 +144,8 @@ def _spread(n: int) -> list[int]:
 def read(path: Path) -> Summary:
     """A stored summary. Raises ValueError, naming the file, for anything else."""
     try:
-        return Summary(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, json.JSONDecodeError) as error:
+        return Summary(**read_json(path))
+    except TypeError as error:
         raise ValueError(f"{path} is not the summary of a run: {error}") from error
 
 

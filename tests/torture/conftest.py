@@ -26,6 +26,14 @@ def tally(record_property: Callable[[str, Any], None]) -> Callable[[str, str], N
     return count
 
 
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny run to do harm to; see `Victim`."""
+    from tests.torture.victim import Victim  # which imports all that a run needs
+
+    return Victim(tmp_path_factory.mktemp("victim"))
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table, and store it if asked: the counts come from all processes that tests ran in."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
