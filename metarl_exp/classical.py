@@ -46,6 +46,7 @@ from typing import Any
 import torch
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from torch import Tensor
 
@@ -55,6 +56,7 @@ from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
 from metarl_exp.ending import command
 from metarl_exp.identity import identified
+from metarl_exp.markdown import escaped
 from metarl_exp.printing import console
 from metarl_exp.sources import digests
 from metarl_exp.streams import streams
@@ -238,7 +240,7 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
     write(path, study, stored, published)  # also what was kept may be shown in another way by now
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for longest, together in itertools.groupby(todo, lambda row: study.longest(row).name):
-            task = progress.add_task(longest, total=plays)
+            task = progress.add_task(escape(longest), total=plays)
             played = play_rows(study, list(together), lambda task=task: progress.advance(task))
             stored |= played
             for name, row in played.items():
@@ -307,7 +309,7 @@ def as_markdown(study: Study, stored: Mapping[str, Any], published: PublishedTab
         {name: row["cells"] for name, row in stored.items()},
         published,
     )
-    return f"# {study.title}\n\nn = {study.instances} instances a cell, seed {study.seed}.\n\n{shown}\n"
+    return f"# {escaped(study.title)}\n\nn = {study.instances} instances a cell, seed {study.seed}.\n\n{shown}\n"
 
 
 def replace(file: Path, text: str) -> None:

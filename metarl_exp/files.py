@@ -17,6 +17,7 @@ import yaml
 
 DIGEST = "sha256"
 LAST_COMMENT = re.compile(rf"# {DIGEST} ([0-9a-f]{{64}})\n?\Z".encode())  # of YAML
+LENGTH = 80  # of the name of a file, without its ending
 
 
 class DamagedFile(ValueError):
@@ -108,6 +109,18 @@ def _require_digest(path: Path, found: str | None, content: bytes) -> None:
 def _canonical(content: dict[str, Any]) -> bytes:
     """A JSON object in bytes that are the same however its file is laid out."""
     return json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()
+
+
+def file_name(*words: str) -> str:
+    """A file's name that says some words, with `_` between them: at most LENGTH letters, digits, `-`, `_` and `.`.
+
+    Where it cannot say all, it ends in ten hex digits that tell it from names which would look the same.
+    """
+    name = "_".join("-".join(re.findall(r"[\w.]+", word, re.ASCII)) for word in words)
+    if name == "_".join(words) and len(name) <= LENGTH:
+        return name
+    told_apart = digest(json.dumps(words).encode())[:10]
+    return f"{name[: LENGTH - 1 - len(told_apart)]}_{told_apart}"
 
 
 def _empty(path: Path) -> str | None:

@@ -32,7 +32,7 @@ def table(jobs: Sequence[JobStatus]) -> Table:
     for job in jobs:
         log = f"see {job.log}" if job.reason and job.log and job.state != "finished" else None
         why = "; ".join(filter(None, [job.reason, log]))
-        shown.add_row(Text(job.name), Text(job.state, STYLES[job.state]), Text(why))
+        shown.add_row(job.name, Text(job.state, STYLES[job.state]), why)
     return shown
 
 

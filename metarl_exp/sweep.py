@@ -84,7 +84,7 @@ class Sweep:
         except Exception:
             if fail_fast:
                 with suppress(OSError), self._alone():  # a full disk must not hide why the job failed
-                    write_atomically(self.stopped, job.folder.encode())
+                    write_atomically(self.stopped, job.folder.encode(errors="backslashreplace"))
             raise
 
     def statuses(self) -> list[JobStatus]:

@@ -53,7 +53,7 @@ def make(study: Study) -> Table:
     """Render a study from its stored summaries, into the files beside it."""
     table = assemble(study, runs.stored(study))
     for ending, text in texts(table).items():
-        write_atomically(study.path.with_suffix(f".{ending}"), text.encode())
+        write_atomically(study.path.with_suffix(f".{ending}"), text.encode(errors="replace"))
     drawing.draw(table)
     return table
 
