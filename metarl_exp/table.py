@@ -127,6 +127,8 @@ def main() -> None:
         shown.print(standing(study, stored))
         shown.print(Markdown(study.path.with_suffix(".md").read_text(encoding="utf-8")))
         lacking += len(cost.missing(study, stored))
+    for reason in [] if arguments.stored else runs.unidentified(arguments.runs):
+        shown.print(f"damaged, and in no table: {reason}", soft_wrap=True)
     raise SystemExit("\n".join(refused) or int(lacking > 0))
 
 

@@ -16,12 +16,20 @@ import wandb
 from metarl_exp import sweep as sweeps
 from metarl_exp import train
 from metarl_exp.files import DamagedFile
-from metarl_exp.run_folder import RunFolder
+from metarl_exp.run_folder import EVALUATED, RunFolder
 from metarl_exp.sweep import Job, NotBegun, Sweep, statuses
 
 
 def job(folder: str, seed: int = 0) -> Job:
     return Job(folder, seed, "0123456789", ["a=1", f"seed={seed}"])
+
+
+def finish(folder: RunFolder, fingerprint: str = "0123456789", seed: int = 0) -> None:
+    """Write what a finished run has, as far as its state depends on it."""
+    folder.path.mkdir(exist_ok=True)
+    folder.write_json("provenance.json", {"fingerprint": fingerprint, "seed": seed})
+    folder.write_json("evaluation.json", {"theta": {theta: {"mean": [0.0]} for theta in EVALUATED}})
+    folder.set_state("finished")
 
 
 @pytest.fixture
@@ -73,6 +81,7 @@ def test_a_job_that_did_not_begin_is_missing(sweep):
 def test_the_state_of_a_folder_that_nobody_holds(sweep, written, reason, state, shown):
     folder = RunFolder(sweep.root / "one")
     with folder.lock():
+        finish(folder)
         folder.set_state(written, reason)
     folder.log.write_text("…")
     assert sweep.statuses()[0] == ("one", state, shown, folder.path, folder.log, ["a=1", "seed=0"])
@@ -97,7 +106,7 @@ def test_a_run_that_ends_or_begins_while_it_is_looked_at_was_not_killed(sweep, m
 
     def happen() -> None:
         if change == "ends":
-            folder.set_state("finished")
+            finish(folder)
             lock.close()
         else:
             lock.enter_context(folder.lock())
@@ -120,9 +129,7 @@ def test_a_run_that_ends_or_begins_while_it_is_looked_at_was_not_killed(sweep, m
 
 def test_a_folder_with_another_run_does_not_count_as_the_job(sweep):
     folder = RunFolder(sweep.root / "two")
-    folder.path.mkdir()
-    folder.set_state("finished")
-    folder.write_json("provenance.json", {"fingerprint": "0123456789", "seed": 1})
+    finish(folder, seed=1)
     assert sweep.statuses()[1].state == "finished"
     folder.write_json("provenance.json", {"fingerprint": "0123456789", "seed": 7})
     status = sweep.statuses()[1]
@@ -132,7 +139,7 @@ def test_a_folder_with_another_run_does_not_count_as_the_job(sweep):
 
 def test_every_other_run_folder_is_listed_too_and_of_a_run_started_over_the_newest(sweep):
     for name, state in {"one": "failed", "one-r1": "finished", "x-seed0": "failed", "x-seed0-r2": "finished"}.items():
-        (sweep.root / name).mkdir()
+        finish(RunFolder(sweep.root / name))
         RunFolder(sweep.root / name).set_state(state)
     for name in ("x-seed0-r1", "y-seed0"):
         (sweep.root / name / ".hydra").mkdir(parents=True)
