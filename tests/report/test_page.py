@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from metarl_exp.report import overview, page, pictures
+from metarl_exp.report import page, pictures
 from metarl_exp.report.overview import Overview
 from metarl_exp.report.runs import read
 from metarl_exp.sweep import JobStatus, folder_status
