@@ -43,7 +43,7 @@ def without(*keys: str) -> Callable[[Path], None]:
         inner = written
         for key in keys[:-1]:
             inner = inner[key]
-        del inner[keys[-1]]
+        inner.pop(keys[-1], None)
         path.write_text(json.dumps(written))
 
     return do

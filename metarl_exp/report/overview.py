@@ -17,7 +17,7 @@ from metarl_exp.report.runs import Run, flat
 from metarl_exp.report.studies import Differing
 from metarl_exp.status import STYLES
 
-SHOWN = 200  # runs, and of each kind of trouble as many
+SHOWN = 100  # runs, and of each kind of trouble as many
 TROUBLES = ("damaged", "failed", "interrupted", "missing")
 # What differs from run to run by its nature, or is said elsewhere on the page.
 OF_ITS_OWN = ("seed", "fingerprint", "tracker_id", "sweep", "command", "started", "environment.settings")

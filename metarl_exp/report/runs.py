@@ -62,13 +62,13 @@ def read(status: JobStatus, drawn: Callable[[str], bool] = always) -> Run:
     A missing job's folder may hold another run, which is not looked at. Of one that is damaged nothing is read but its
     log, and one of which a file turns out to be damaged is said to be.
     """
-    known = Run(status, "", _typed(status.overrides), {}, {}, "", {}, [], _end(status.log) if status.log else "")
-    if status.state in ("missing", "damaged"):
-        return known
-    try:
-        return _read(known, RunFolder(status.folder), drawn)
-    except (DamagedFile, OSError) as error:
-        return known.damaged(error)
+    run = Run(status, "", {}, {}, {}, "", {}, [], _end(status.log) if status.log else "")
+    if status.state not in ("missing", "damaged"):
+        try:
+            run = _read(run, RunFolder(status.folder), drawn)
+        except (DamagedFile, OSError) as error:
+            run = run.damaged(error)
+    return run if run.text else run._replace(settings=_typed(status.overrides))
 
 
 def _read(run: Run, folder: RunFolder, drawn: Callable[[str], bool]) -> Run:

@@ -225,7 +225,14 @@ def _in(folders: Iterable[Path]) -> Iterator[tuple[RunFolder, Key | str]]:
         try:
             known: Any = folder.provenance(*summary.NEEDED)
             with making_sense_of(path):
+                _require_objects(known, "environment", "sources")
                 key = Key(str(known["fingerprint"]), int(known["seed"]))
         except (DamagedFile, OSError) as error:
             key = said(error)
         yield folder, key
+
+
+def _require_objects(known: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        if not isinstance(known.get(key, {}), dict):
+            raise TypeError(f"{key} is no object")
