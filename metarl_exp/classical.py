@@ -55,6 +55,7 @@ from metarl_exp.agents import play
 from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
 from metarl_exp.ending import command
+from metarl_exp.files import write_atomically
 from metarl_exp.identity import identified
 from metarl_exp.markdown import escaped
 from metarl_exp.printing import console
@@ -251,8 +252,8 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
 
 def write(path: Path, study: Study, stored: Mapping[str, Any], published: PublishedTable) -> None:
     """Both files beside the study."""
-    replace(path.with_suffix(".json"), as_json(study, stored))
-    replace(path.with_suffix(".md"), as_markdown(study, stored, published))
+    write_atomically(path.with_suffix(".json"), as_json(study, stored).encode())
+    write_atomically(path.with_suffix(".md"), as_markdown(study, stored, published).encode())
 
 
 def kept(study: Study, file: Path) -> dict[str, Any]:
@@ -310,13 +311,6 @@ def as_markdown(study: Study, stored: Mapping[str, Any], published: PublishedTab
         published,
     )
     return f"# {escaped(study.title)}\n\nn = {study.instances} instances a cell, seed {study.seed}.\n\n{shown}\n"
-
-
-def replace(file: Path, text: str) -> None:
-    """Write a file whole, or not at all."""
-    unfinished = file.with_name(f"{file.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
 
 
 @command("metarl-classical")

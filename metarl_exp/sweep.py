@@ -207,7 +207,7 @@ def _folder_status(folder: RunFolder, job: Job | None, asked: Asked) -> JobStatu
             if there is None:
                 raise DamagedFile(f"{folder.path / name}: there is none, of a run that has finished")
         with making_sense_of(folder.path / "provenance.json"):
-            modules = asked(provenance.get("sources") or {})
+            modules = asked((provenance or {}).get("sources") or {})
         reason = f"the code of {' and '.join(modules)} has changed since" if modules else reason
     return JobStatus(folder.path.name, state, reason, folder.path, log, _overrides(folder))
 

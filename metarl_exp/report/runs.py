@@ -44,7 +44,7 @@ class Run(NamedTuple):
         }
         provenance = {key: self.provenance[key] for key in ("fingerprint", "seed")}
         provenance["environment"] = {key: environment[key] for key in ("id", "physics")}
-        return self._replace(text="", settings={}, provenance=provenance, evaluation=evaluation, figures=[], log_end="")
+        return Run(self.status, "", {}, provenance, evaluation, self.measured_on, self.records, [], "")
 
     def damaged(self, error: DamagedFile | OSError) -> Run:
         """The same run, said to be damaged by a file that could not be read."""
@@ -76,7 +76,7 @@ def _read(run: Run, folder: RunFolder, drawn: Callable[[str], bool]) -> Run:
     if path.is_file():
         with making_sense_of(path):
             settings = flat(read_yaml(path))
-        run = run._replace(text=path.read_text(encoding="utf-8"), settings=settings)
+        run = run._replace(text=path.read_text(encoding="utf-8", errors="replace"), settings=settings)
         run = run._replace(provenance=folder.provenance() or {})
     if run.status.state != "finished":
         return run
@@ -96,7 +96,7 @@ def _read(run: Run, folder: RunFolder, drawn: Callable[[str], bool]) -> Run:
 
 def _require_shown(evaluation: dict[str, Any]) -> None:
     """Use all that pages show of an evaluation. Raises one of many errors if it is not an evaluation."""
-    results.rows(evaluation), results.header(evaluation)
+    _ = results.rows(evaluation), results.header(evaluation)
     best = evaluation["theta"]["best"]
     shape = np.array(best["returns"], float).shape
     if shape != (evaluation["tasks"]["n"], evaluation["protocol"]["steps"] + 1):
