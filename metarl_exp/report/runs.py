@@ -76,8 +76,8 @@ def _read(run: Run, folder: RunFolder, drawn: Callable[[str], bool]) -> Run:
     if path.is_file():
         with making_sense_of(path):
             settings = flat(read_yaml(path))
-        run = run._replace(text=path.read_text(encoding="utf-8", errors="replace"), settings=settings)
-        run = run._replace(provenance=folder.provenance() or {})
+        text = path.read_text(encoding="utf-8", errors="replace")
+        run = Run(run.status, text, settings, folder.provenance() or {}, *run[4:])
     if run.status.state != "finished":
         return run
     provenance: Any = folder.provenance("results_version", "environment.id", "environment.physics")
