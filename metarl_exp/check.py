@@ -45,7 +45,7 @@ def table(title: str, findings: Sequence[Finding]) -> Table:
     """The findings as rows."""
     shown = Table("check", "verdict", "what was seen", title=title, title_justify="left")
     for name, verdict, seen in findings:
-        shown.add_row(name, Text(verdict, STYLES[verdict]), Text(seen))
+        shown.add_row(name, Text(verdict, STYLES[verdict]), seen)
     return shown
 
 

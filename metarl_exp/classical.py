@@ -46,6 +46,7 @@ from typing import Any
 import torch
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from torch import Tensor
 
@@ -54,7 +55,9 @@ from metarl_exp.agents import play
 from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
 from metarl_exp.ending import command
+from metarl_exp.files import write_atomically
 from metarl_exp.identity import identified
+from metarl_exp.markdown import escaped
 from metarl_exp.printing import console
 from metarl_exp.sources import digests
 from metarl_exp.streams import streams
@@ -238,7 +241,7 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
     write(path, study, stored, published)  # also what was kept may be shown in another way by now
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for longest, together in itertools.groupby(todo, lambda row: study.longest(row).name):
-            task = progress.add_task(longest, total=plays)
+            task = progress.add_task(escape(longest), total=plays)
             played = play_rows(study, list(together), lambda task=task: progress.advance(task))
             stored |= played
             for name, row in played.items():
@@ -249,8 +252,8 @@ def run(path: Path, console: Console, only: Sequence[str] = (), again: bool = Fa
 
 def write(path: Path, study: Study, stored: Mapping[str, Any], published: PublishedTable) -> None:
     """Both files beside the study."""
-    replace(path.with_suffix(".json"), as_json(study, stored))
-    replace(path.with_suffix(".md"), as_markdown(study, stored, published))
+    write_atomically(path.with_suffix(".json"), as_json(study, stored).encode())
+    write_atomically(path.with_suffix(".md"), as_markdown(study, stored, published).encode())
 
 
 def kept(study: Study, file: Path) -> dict[str, Any]:
@@ -307,14 +310,7 @@ def as_markdown(study: Study, stored: Mapping[str, Any], published: PublishedTab
         {name: row["cells"] for name, row in stored.items()},
         published,
     )
-    return f"# {study.title}\n\nn = {study.instances} instances a cell, seed {study.seed}.\n\n{shown}\n"
-
-
-def replace(file: Path, text: str) -> None:
-    """Write a file whole, or not at all."""
-    unfinished = file.with_name(f"{file.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
+    return f"# {escaped(study.title)}\n\nn = {study.instances} instances a cell, seed {study.seed}.\n\n{shown}\n"
 
 
 @command("metarl-classical")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from metarl_exp import allocator, build
+from metarl_exp.files import file_name
 from metarl_exp.printing import console
 
 THETAS = ("best", "latest", "initial")
@@ -50,5 +51,5 @@ def pairs(settings: Sequence[str]) -> dict[str, str]:
 
 
 def file_stem(name: str, given: Mapping[str, str]) -> str:
-    """A file's name that says which settings it was made with."""
-    return "_".join([name, *(f"{key}={value.replace(' ', '')}" for key, value in sorted(given.items()))])
+    """A file's name that says which settings it was made with, as far as a name can."""
+    return file_name(name, *(f"{key}-{value.replace(' ', '')}" for key, value in sorted(given.items())))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from metarl_exp.markdown import pipes
+from metarl_exp.markdown import escaped, pipes
 from metarl_exp.validation import require_choice
 
 MISSING = "—"  # as cells without a number are shown
@@ -129,14 +129,14 @@ def tables(
         lines = []
         for row, environment in rows.items():
             found = [(cells.get(row, {}).get(name), published(environment, columns[name])) for name in names]
-            lines.append([row, *(entry(cell, number) if cell else MISSING for cell, number in found)])
-        return pipes(["", *names], lines)
+            lines.append([escaped(row), *(entry(cell, number) if cell else MISSING for cell, number in found)])
+        return pipes(["", *map(escaped, names)], lines)
 
     known = unique(number.verification for number in published.numbers.values())
     return "\n\n".join(
         [
-            f"Total reward: mean ± standard error; in brackets the published mean ({published.paper}, "
-            f"{published.table}; verification: {', '.join(known)}).",
+            f"Total reward: mean ± standard error; in brackets the published mean ({escaped(published.paper)}, "
+            f"{escaped(published.table)}; verification: {escaped(', '.join(known))}).",
             table(columns, _mean),
             "The same minus the published mean, in percent of it and in standard errors of the difference, for which a "
             "mean printed without a spread is taken to be as uncertain as ours.",

@@ -33,7 +33,8 @@ def evaluate(run: Path, settings: Sequence[str], trust: bool = False) -> Path:
     evaluation = build.evaluation_with(config, others, beside=["theta", "stale"]).tuned(learner, learner.theta)
     candidate = results.Candidate(build.theta_iteration(run, which), learner.theta)
     content, _ = results.evaluate(learner, evaluation, {which: candidate})
-    name = file_stem(f"evaluation_theta={which}", given)
+    content["settings"] = list(settings)  # as they were typed: the file's name may have no room for them
+    name = file_stem("evaluation", {"theta": which} | given)
     folder = RunFolder(run)
     path = folder.write_json(f"{name}.json", content)
     figures.gradient_steps(content, folder.path / "figures", name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -23,6 +24,8 @@ SPELLED = {
     "±": "+-", "×": "x", "−": "-", "–": "-", "—": "-", "·": "|", "•": "*", "…": "...", "→": "->", "≥": ">=", "≤": "<=",
     "≠": "!=", "²": "^2", "√": "sqrt ", "∇": "grad ", "«": '"', "»": '"', "“": '"', "”": '"', "‘": "'", "’": "'",
 }  # fmt: skip
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and the ends of lines
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,18 +46,26 @@ def safely(act: Callable[P, T]) -> Callable[P, T]:
 
 
 def console(soft_wrap: bool = False) -> Console:
-    """What commands print to: as wide as the terminal, and wide in a log file, which has no edge to wrap at."""
-    shown = _SpellingConsole(soft_wrap=soft_wrap)
+    """A console to print to, as wide as the terminal, and wide in a log file, which has no edge to wrap at.
+
+    A string is shown as it is, in tables too: brackets and colons in paths and commands mean nothing, and a style is
+    given by `Text` alone.
+    """
+    shown = _SpellingConsole(soft_wrap=soft_wrap, markup=False, emoji=False)
     if not shown.is_terminal:
         shown.width = 160
     return shown
 
 
 class _SpellingConsole(Console):
-    """Spells out what its stream cannot show before the columns of a table are made as wide as their cells."""
+    """Spells out what its stream cannot show before the columns of a table are made as wide as their cells.
+
+    So are control characters, with which a name or a reason could write anywhere on a terminal.
+    """
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        return super().render_str(text.encode(self.encoding, "spelled").decode(self.encoding), **settings)
+        shown = text.encode(self.encoding, "spelled").decode(self.encoding)
+        return super().render_str(CONTROL.sub(lambda found: repr(found[0])[1:-1], shown), **settings)
 
 
 class _Unfailing(io.FileIO):

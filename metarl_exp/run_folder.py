@@ -34,8 +34,8 @@ def choose_folder(base: Path, restart: bool) -> Path:
     newest, number = base, 1
     while (path := base.with_name(f"{base.name}-r{number}")).exists():
         newest, number = path, number + 1
-    used = any((newest / name).exists() for name in ("status.json", "provenance.json"))
-    return path if restart and used else newest
+    used = restart and any((newest / name).exists() for name in ("status.json", "provenance.json"))
+    return path if used else newest
 
 
 def is_inside(path: Path | str, folder: Path) -> bool:

@@ -2,8 +2,8 @@
 
     metarl-status [DIR]
 
-DIR is an `output_root`, by default `outputs`. Exit status 0 if all jobs are finished, 1 if any failed, was interrupted
-or is missing, 3 if nothing is wrong and some are still running.
+DIR is an `output_root`, by default `outputs`. Exit status 0 if all jobs are finished, 1 if any failed, was interrupted,
+is missing or damaged, 3 if nothing is wrong and some are still running.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from metarl_exp.ending import command
 from metarl_exp.printing import console
 from metarl_exp.sweep import JobStatus, statuses
 
-STYLES = {"finished": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "missing": "magenta"}
+STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "failed": "bold red",
+    "interrupted": "yellow",
+    "missing": "magenta",
+    "damaged": "bold magenta",
+}
 
 
 def table(jobs: Sequence[JobStatus]) -> Table:
@@ -32,7 +39,7 @@ def table(jobs: Sequence[JobStatus]) -> Table:
     for job in jobs:
         log = f"see {job.log}" if job.reason and job.log and job.state != "finished" else None
         why = "; ".join(filter(None, [job.reason, log]))
-        shown.add_row(Text(job.name), Text(job.state, STYLES[job.state]), Text(why))
+        shown.add_row(job.name, Text(job.state, STYLES[job.state]), why)
     return shown
 
 

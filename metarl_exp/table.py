@@ -53,7 +53,7 @@ def make(study: Study) -> Table:
     """Render a study from its stored summaries, into the files beside it."""
     table = assemble(study, runs.stored(study))
     for ending, text in texts(table).items():
-        write_atomically(study.path.with_suffix(f".{ending}"), text.encode())
+        write_atomically(study.path.with_suffix(f".{ending}"), text.encode(errors="replace"))
     drawing.draw(table)
     return table
 
@@ -127,6 +127,8 @@ def main() -> None:
         shown.print(standing(study, stored))
         shown.print(Markdown(study.path.with_suffix(".md").read_text(encoding="utf-8")))
         lacking += len(cost.missing(study, stored))
+    for reason in [] if arguments.stored else runs.unidentified(arguments.runs):
+        shown.print(f"damaged, and in no table: {reason}", soft_wrap=True)
     raise SystemExit("\n".join(refused) or int(lacking > 0))
 
 

@@ -1,12 +1,13 @@
 """Files that are read again are whole, or refused by name."""
 
 import json
+import re
 from contextlib import suppress
 
 import pytest
 import yaml
 
-from metarl_exp.files import DamagedFile, read_json, read_yaml, with_digest, write_atomically, write_yaml
+from metarl_exp.files import DamagedFile, file_name, read_json, read_yaml, with_digest, write_atomically, write_yaml
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b'{"state": "fini', b"\xff\xfe", b"{}}"])
@@ -73,3 +74,31 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     write_atomically(path, b'{"a": 2}')
     assert read_json(path) == {"a": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_name_of_a_file_says_what_it_can():
+    assert file_name("evaluation", "steps-3", "theta-best") == "evaluation_steps-3_theta-best"
+    assert file_name("finn2017-navigation_2d") == "finn2017-navigation_2d"
+
+
+def test_the_name_of_a_file_is_short_plain_and_its_own():
+    """Whatever it is asked to say: a path, a list, what no file system takes."""
+    asked = [
+        "[0,1]",
+        "[0, 1]",
+        "0 1",
+        "../x",
+        "a/b",
+        "a\\b",
+        "é",
+        "\udcff",
+        "\n",
+        "",
+        " ",
+        "[/b]",
+        "1," * 60,
+        "1," * 61,
+    ]
+    names = [file_name("evaluation", one) for one in asked]
+    assert len(set(names)) == len(asked)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name) for name in names)

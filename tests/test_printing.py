@@ -53,6 +53,22 @@ def test_a_table_in_ascii_has_straight_columns(monkeypatch):
     assert len({len(line) for line in lines}) == 1
 
 
+@pytest.mark.parametrize("words", ["out[/b]x/[red]y", "tracker.tags=[foo,bar]", ":bug: 'a b' [/]", "[link=x]y[/link]"])
+def test_brackets_and_colons_are_text_wherever_they_stand(words, capsys):
+    table = Table(words, title=words, caption=words, min_width=40)
+    table.add_row(words)
+    for shown in (words, table):
+        printing.console(soft_wrap=True).print(shown)
+    assert capsys.readouterr().out.count(words) == 5
+
+
+def test_what_a_name_or_a_reason_would_do_to_a_terminal_is_spelled_out(capsys):
+    table = Table("job")
+    table.add_row("x\x1b[2J\x9b1m\rfinished")
+    printing.console().print(table)
+    assert r"x\x1b[2J\x9b1m\rfinished" in capsys.readouterr().out
+
+
 # ---- Streams
 
 
@@ -193,3 +209,8 @@ def test_an_ascii_locale_and_a_folder_that_it_cannot_read(tmp_path):
     (folder,) = (tmp_path / "café").iterdir()
     assert RunFolder(folder).state() == "finished"
     assert "café" in os.fsencode(RunFolder(folder).read_json("provenance.json")["command"]).decode()
+
+
+def test_a_reason_that_no_encoding_can_write_is_recorded_and_read_back(tmp_path):
+    RunFolder(tmp_path).set_state("failed", "RuntimeError: file \udcff.txt, [/b]\x1b")
+    assert RunFolder(tmp_path).read_json("status.json")["reason"] == "RuntimeError: file \udcff.txt, [/b]\x1b"

@@ -117,7 +117,7 @@ def test_what_is_shown_is_what_the_protocol_measures(navigation, monkeypatch):
 
 def test_a_strip_of_stills_is_named_for_its_settings(navigation):
     path = replay.replay(navigation, ["format=png", "theta=initial", "tasks=[2]", "steps=1"])
-    assert path == navigation / "figures" / "replay_steps=1_tasks=[2]_theta=initial.png"
+    assert path == navigation / "figures" / "replay_steps-1_tasks-2_theta-initial_d449cebe68.png"
     with Image.open(path) as image:
         assert image.width > 1.5 * image.height
 

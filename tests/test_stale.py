@@ -246,8 +246,9 @@ def test_what_reads_a_run_refuses_one_of_other_code_unless_it_may_be_stale(proje
         with pytest.raises(ValueError, match=r"the code of weather has changed; .*\(stale=true\)"):
             read(run)
     assert metarl_exp.load(run, stale=True, trust=True).policy is not None
-    assert evaluate.evaluate(run, ["stale=true"], trust=True).name == "evaluation_theta=best_stale=true.json"
-    assert replay.replay(run, ["stale=true"], trust=True).name == "replay_stale=true.gif"
+    evaluated = evaluate.evaluate(run, ["stale=true"], trust=True)
+    assert evaluated.name == "evaluation_stale-true_theta-best.json"
+    assert replay.replay(run, ["stale=true"], trust=True).name == "replay_stale-true.gif"
     with pytest.raises(ValueError, match="stale='maybe': must be true or false"):
         evaluate.evaluate(run, ["stale=maybe"], trust=True)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,23 @@ import wandb
 from metarl_exp import sweep as sweeps
 from metarl_exp import train
 from metarl_exp.files import DamagedFile
-from metarl_exp.run_folder import RunFolder
-from metarl_exp.sweep import Job, NotBegun, Sweep, statuses
+from metarl_exp.printing import console
+from metarl_exp.run_folder import EVALUATED, RunFolder
+from metarl_exp.status import exit_status, table
+from metarl_exp.sweep import Job, NotBegun, Sweep, folder_status, statuses
+from tests.damage import OF_STATE
 
 
 def job(folder: str, seed: int = 0) -> Job:
     return Job(folder, seed, "0123456789", ["a=1", f"seed={seed}"])
+
+
+def finish(folder: RunFolder, fingerprint: str = "0123456789", seed: int = 0) -> None:
+    """Write what a finished run has, as far as its state depends on it."""
+    folder.path.mkdir(exist_ok=True)
+    folder.write_json("provenance.json", {"fingerprint": fingerprint, "seed": seed})
+    folder.write_json("evaluation.json", {"theta": {theta: {"mean": [0.0]} for theta in EVALUATED}})
+    folder.set_state("finished")
 
 
 @pytest.fixture
@@ -73,6 +85,7 @@ def test_a_job_that_did_not_begin_is_missing(sweep):
 def test_the_state_of_a_folder_that_nobody_holds(sweep, written, reason, state, shown):
     folder = RunFolder(sweep.root / "one")
     with folder.lock():
+        finish(folder)
         folder.set_state(written, reason)
     folder.log.write_text("…")
     assert sweep.statuses()[0] == ("one", state, shown, folder.path, folder.log, ["a=1", "seed=0"])
@@ -97,7 +110,7 @@ def test_a_run_that_ends_or_begins_while_it_is_looked_at_was_not_killed(sweep, m
 
     def happen() -> None:
         if change == "ends":
-            folder.set_state("finished")
+            finish(folder)
             lock.close()
         else:
             lock.enter_context(folder.lock())
@@ -120,9 +133,7 @@ def test_a_run_that_ends_or_begins_while_it_is_looked_at_was_not_killed(sweep, m
 
 def test_a_folder_with_another_run_does_not_count_as_the_job(sweep):
     folder = RunFolder(sweep.root / "two")
-    folder.path.mkdir()
-    folder.set_state("finished")
-    folder.write_json("provenance.json", {"fingerprint": "0123456789", "seed": 1})
+    finish(folder, seed=1)
     assert sweep.statuses()[1].state == "finished"
     folder.write_json("provenance.json", {"fingerprint": "0123456789", "seed": 7})
     status = sweep.statuses()[1]
@@ -132,7 +143,7 @@ def test_a_folder_with_another_run_does_not_count_as_the_job(sweep):
 
 def test_every_other_run_folder_is_listed_too_and_of_a_run_started_over_the_newest(sweep):
     for name, state in {"one": "failed", "one-r1": "finished", "x-seed0": "failed", "x-seed0-r2": "finished"}.items():
-        (sweep.root / name).mkdir()
+        finish(RunFolder(sweep.root / name))
         RunFolder(sweep.root / name).set_state(state)
     for name in ("x-seed0-r1", "y-seed0"):
         (sweep.root / name / ".hydra").mkdir(parents=True)
@@ -143,6 +154,53 @@ def test_every_other_run_folder_is_listed_too_and_of_a_run_started_over_the_newe
         "one-r1": "finished", "two": "missing", "x-seed0-r2": "finished", "y-seed0": "interrupted",
     }  # fmt: skip
     assert statuses(sweep.root)[-1].overrides == ["a=1", "b=[1, 2]"]
+
+
+@pytest.mark.parametrize("damage", OF_STATE.values(), ids=OF_STATE)
+def test_a_run_with_a_damaged_file_is_one_damaged_job_of_its_sweep_or_by_itself(tmp_path, damage):
+    for name in ("one", "alone"):
+        finish(folder := RunFolder(tmp_path / name))
+        (folder.path / ".hydra").mkdir()
+        damage(folder.path)
+    finish(RunFolder(tmp_path / "two"), seed=1)
+    Sweep(tmp_path, "5eed5eed00").begin("metarl-train -m", [job("one"), job("two", seed=1)])
+    found = {one.name: one for one in statuses(tmp_path)}
+    assert {name: one.state for name, one in found.items()} == {"one": "damaged", "two": "finished", "alone": "damaged"}
+    for name in ("one", "alone"):
+        assert found[name].reason.startswith(f"{tmp_path / name / damage.file}: ")
+    assert exit_status(list(found.values())) == 1
+    console().print(table(list(found.values())))
+
+
+def test_a_damaged_record_is_one_damaged_job_and_its_runs_are_those_of_the_folder(sweep):
+    finish(RunFolder(sweep.root / "one"))
+    for record in (b"", b"{}", b"[", b'{"command": "", "jobs": [{}]}', b'{"command": "", "jobs": 5}'):
+        sweep.record.write_bytes(record)
+        assert states(sweep.root) == {"sweep 5eed5eed00": "damaged", "one": "finished"}
+        assert statuses(sweep.root)[0].reason.startswith(f"{sweep.record}: ")
+
+
+def test_a_folder_that_goes_away_while_it_is_looked_at_is_missing(sweep, monkeypatch):
+    finish(folder := RunFolder(sweep.root / "one"))
+    monkeypatch.setattr(RunFolder, "held", lambda self: shutil.rmtree(folder.path))
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert folder_status(folder.path)[:3] == ("one", "missing", "went away while it was looked at")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_damaged_job(sweep, monkeypatch):
+    finish(RunFolder(sweep.root / "locked"))
+    exists = Path.exists
+
+    def refused(path):
+        if path.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    monkeypatch.setattr(Path, "is_file", refused)
+    found = statuses(sweep.root)[-1]
+    assert found[:2] == ("locked", "damaged")
+    assert found.reason.endswith(": Permission denied")
 
 
 def test_a_job_of_two_sweeps_is_listed_once(sweep):

@@ -40,7 +40,7 @@ from metarl_exp.build.trust import foreign_code as foreign_code
 from metarl_exp.build.trust import refuse_unless_data
 from metarl_exp.checkpoint import load_theta
 from metarl_exp.evaluation import Evaluation
-from metarl_exp.files import DamagedFile
+from metarl_exp.files import DamagedFile, file_name
 from metarl_exp.identity import Identified, identified
 from metarl_exp.meta_learner import MetaLearner
 from metarl_exp.ranks import ALONE, Ranks
@@ -119,9 +119,9 @@ def _without_effect(config: DictConfig) -> list[list[str]]:
 
 
 def experiment_name(config: DictConfig) -> str:
-    """The chosen experiment, or `default`; only known while Hydra runs."""
+    """The chosen experiment, as a file can be called, or `default`; only known while Hydra runs."""
     choice = OmegaConf.select(config, "hydra.runtime.choices.experiment")
-    return str(choice).replace("/", "-") if choice not in (None, "null") else "default"
+    return file_name(str(choice).replace("/", "-")) if choice not in (None, "null") else "default"
 
 
 def run_name(config: DictConfig) -> str:

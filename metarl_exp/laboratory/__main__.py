@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from metarl_exp import allocator, provenance
-from metarl_exp.classical import replace
 from metarl_exp.ending import command
 from metarl_exp.figures import estimators as figures
+from metarl_exp.files import write_atomically
 from metarl_exp.laboratory import report
 from metarl_exp.laboratory.study import Study, gradients, hessians, read
 from metarl_exp.printing import console
@@ -48,7 +48,7 @@ def measure(study: Study, shown: Console) -> dict[str, Any]:
 def render(folder: Path, study: Study, stored: dict[str, Any]) -> None:
     """The page, the table and the figures, beside the results."""
     for name, text in report.pages(study, stored).items():
-        replace(folder / name, text)
+        write_atomically(folder / name, text.encode())
     figures.gradients(stored["gradients"], report.DRAWN, folder)
     figures.hessians(stored["hessians"], study.trajectories, folder)
 
@@ -67,7 +67,7 @@ def main() -> None:
     shown, results = console(), arguments.settings.parent / "gradients.json"
     study = read(arguments.settings)
     if not arguments.render:
-        replace(results, report.as_json(measure(study, shown)))
+        write_atomically(results, report.as_json(measure(study, shown)).encode())
     stored = json.loads(results.read_text(encoding="utf-8"))
     render(results.parent, study, stored)
     for table in report.tables(study, stored):

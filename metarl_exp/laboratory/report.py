@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from metarl_exp.laboratory.study import Study
-from metarl_exp.markdown import pipes
+from metarl_exp.markdown import escaped, pipes
 
 MEASURES = {
     ("expected", "bias"): "Bias for ∇J_I",
@@ -49,7 +49,7 @@ def as_json(stored: Mapping[str, Any]) -> str:
 
 def pages(study: Study, stored: Mapping[str, Any]) -> dict[str, str]:
     """The whole page, and the short one for the documentation, by the names of their files."""
-    head = f"# {study.title}\n\n{caption(study)}\n\n"
+    head = f"# {escaped(study.title)}\n\n{caption(study)}\n\n"
     return {
         "gradients.md": head + "\n\n".join(section.markdown() for section in sections(study, stored)) + "\n",
         "bias.md": head + "\n\n".join(section.markdown() for section in summary(study, stored)) + "\n",

@@ -8,13 +8,15 @@ DIR is an `output_root`, by default `outputs`; the page is DIR/report.html, and 
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from metarl_exp.comparison import unique
 from metarl_exp.ending import command
-from metarl_exp.files import write_atomically
+from metarl_exp.files import DamagedFile, write_atomically
+from metarl_exp.report.overview import Overview
 from metarl_exp.report.page import render
-from metarl_exp.report.runs import Run, read
+from metarl_exp.report.runs import read
 from metarl_exp.sweep import contained, statuses, sweeps
 
 
@@ -22,18 +24,23 @@ def write(root: Path, output: Path) -> Path:
     """Write the page on every job under `root`, with nothing that is elsewhere. Raises ValueError if there is none."""
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
-    runs = [read(contained(status, root)) for status in statuses(root)]
-    if not runs:
+    overview = Overview()
+    for status in statuses(root):
+        overview.take(read(contained(status, root), overview.draws))
+    if not overview.total:
         raise ValueError(f"no jobs in {root}")
-    page = render(root.resolve().name, runs, commands(root, runs))
+    page = render(root.resolve().name, overview, [*commands(root), *overview.commands])
     write_atomically(output, page.encode(errors="replace"))
     return output
 
 
-def commands(root: Path, runs: list[Run]) -> list[str]:
-    """What the jobs were started with: each sweep's command, and those of the other runs."""
-    alone = (run.provenance["command"] for run in runs if run.provenance and not run.provenance.get("sweep"))
-    return unique([*(sweep.command() for sweep in sweeps(root)), *alone])
+def commands(root: Path) -> list[str]:
+    """Each sweep's command; of a damaged one, which is among the jobs, none."""
+    found = []
+    for sweep in sweeps(root):
+        with suppress(DamagedFile, OSError):
+            found.append(sweep.command())
+    return unique(found)
 
 
 @command("metarl-report")

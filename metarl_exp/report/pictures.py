@@ -13,11 +13,13 @@ from PIL import Image
 
 from metarl_exp import results
 from metarl_exp.figures import study as figures
+from metarl_exp.figures.stored import stored
 from metarl_exp.report.runs import Run
 from metarl_exp.report.studies import Method, Study, counted
 
 LINES = 7  # methods in one figure: as many as there are colours
 INCH = 96  # CSS pixels
+DRAWN = 4 * LINES  # of a study
 COLOURS = 256  # of a palette
 POINTS = 100  # of a line; longer runs are averaged to about as many
 ITERATION, TIME = "meta-iteration", "training time (s)"
@@ -33,22 +35,25 @@ class Picture(NamedTuple):
 
 
 def embedded(caption: str, path: Path) -> Picture:
-    """A PNG file as a picture, in a palette: a third of the bytes, of which a page with many runs has megabytes."""
+    """A PNG file as a picture, in a palette: a third of the bytes, of which a page with many runs has megabytes.
+
+    Raises DamagedFile for a broken or an enormous one.
+    """
     content = io.BytesIO()
-    with Image.open(path) as image:
-        size = (round(pixels * INCH / image.info.get("dpi", (INCH,))[0]) for pixels in image.size)
+    with stored(path) as image:
+        size = (round(pixels * INCH / (image.info.get("dpi", (INCH,))[0] or INCH)) for pixels in image.size)
         image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
     return Picture(caption, f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}", *size)
 
 
 def of_run(run: Run) -> list[Picture]:
-    """What a run has drawn."""
+    """What a run has drawn. Raises DamagedFile."""
     return [embedded(path.stem.replace("_", " "), path) for path in run.figures]
 
 
 def of_study(study: Study, folder: Path) -> Iterator[Picture]:
     """Methods side by side, over seeds, some of them in each figure; drawn into a folder."""
-    for first in range(0, len(study.methods), LINES):
+    for first in range(0, min(DRAWN, len(study.methods)), LINES):
         methods = study.methods[first : first + LINES]
         for caption, path in _drawn(methods, study.tasks, folder):
             last = first + len(methods)
@@ -57,7 +62,7 @@ def of_study(study: Study, folder: Path) -> Iterator[Picture]:
 
 
 def _drawn(methods: Sequence[Method], tasks: int, folder: Path) -> Iterator[tuple[str, Path]]:
-    curves = {method.name: _curves(method) for method in methods if all(run.records for run in method.runs)}
+    curves = {method.name: _curves(method) for method in methods if _recorded(method)}
     if curves:
         panels = {x: {name: of_one[x] for name, of_one in curves.items()} for x in (ITERATION, TIME)}
         longest = max(curve.y.shape[1] for curve in panels[ITERATION].values())
@@ -74,17 +79,21 @@ def _drawn(methods: Sequence[Method], tasks: int, folder: Path) -> Iterator[tupl
         yield "what adaptation is worth on each held-out task", path
 
 
+def _recorded(method: Method) -> bool:
+    """Whether the runs of a method have recorded iterations, and as many of them."""
+    lengths = {len(run.records.get("iteration", ())) for run in method.runs}
+    return len(lengths) == 1 and lengths != {0}
+
+
 def _curves(method: Method) -> dict[str, figures.Curve]:
     """Return after the last inner step, against the iterations before it, and the time that these took.
 
     The return of an iteration is that of the θ it began with. At the first, all seeds have spent no time.
     """
-    seeds = [run.records for run in method.runs]
-    last = sum(name.startswith("return/step_") for name in seeds[0][0]) - 1
-    returns = np.array([[record[f"return/step_{last}"] for record in records] for records in seeds], float)
-    times = np.array([[record["perf/inner_s"] + record["perf/outer_s"] for record in records] for records in seeds])
-    iterations = [[record["iteration"] for record in records] for records in seeds]
+    iterations, returns, times = (
+        np.stack([run.records[quantity] for run in method.runs]) for quantity in ("iteration", "return", "seconds")
+    )
     return {
-        ITERATION: figures.Curve(np.array(iterations), returns),
+        ITERATION: figures.Curve(iterations, returns),
         TIME: figures.Curve(np.cumsum(times, axis=1) - times, returns),
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+import numpy as np
 
-from metarl_exp import build
+from metarl_exp import build, results
+from metarl_exp.files import DamagedFile, digest, making_sense_of, read_yaml, said
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.sweep import JobStatus
 
@@ -25,26 +26,96 @@ class Run(NamedTuple):
     settings: dict[str, str]  # the same by dotted keys; of a job without one, the keys that were typed
     provenance: dict[str, Any]
     evaluation: dict[str, Any]  # empty unless the run is finished
-    records: list[dict[str, Any]]  # of a finished run, one an iteration
+    measured_on: str  # the same for runs whose returns are comparable; empty as above
+    records: dict[str, np.ndarray]  # by iteration, of a finished run that is to be drawn: see `_records`
     figures: list[Path]  # of a finished run
     log_end: str
 
+    @property
+    def light(self) -> Run:
+        """The same run with no more than its study needs, of which thousands fit into memory."""
+        best, environment = self.evaluation["theta"]["best"], self.provenance["environment"]
+        kept = ("iteration", "returns", "mean", "interval", "tasks_made_worse")
+        evaluation = {
+            "theta": {"best": {key: best[key] for key in kept} | {"returns": np.array(best["returns"])}},
+            "tasks": {"n": self.evaluation["tasks"]["n"]},
+            "protocol": {"steps": self.evaluation["protocol"]["steps"]},
+            "after": results.counted(self.evaluation),
+        }
+        provenance = {key: self.provenance[key] for key in ("fingerprint", "seed")}
+        provenance["environment"] = {key: environment[key] for key in ("id", "physics")}
+        return Run(self.status, "", {}, provenance, evaluation, self.measured_on, self.records, [], "")
 
-def read(status: JobStatus) -> Run:
-    """The run of a job. A missing job's folder may hold another run, which is not looked at."""
-    folder, finished = RunFolder(status.folder), status.state == "finished"
-    path = status.folder / ".hydra" / "config.yaml"
-    text = path.read_text(encoding="utf-8") if path.is_file() and status.state != "missing" else ""
-    return Run(
-        status,
-        text,
-        flat(yaml.safe_load(text)) if text else _typed(status.overrides),
-        folder.read_json("provenance.json") or {} if text else {},
-        folder.read_json("evaluation.json") or {} if finished else {},
-        folder.read_metrics() if finished else [],
-        sorted(folder.figures.glob("*.png")) if finished else [],
-        _end(status.log) if status.log else "",
+    def damaged(self, error: DamagedFile | OSError) -> Run:
+        """The same run, said to be damaged by a file that could not be read."""
+        return self._replace(status=self.status._replace(state="damaged", reason=said(error)))
+
+
+def always(_: str) -> bool:
+    """Any fingerprint."""
+    return True
+
+
+def read(status: JobStatus, drawn: Callable[[str], bool] = always) -> Run:
+    """The run of a job; what it measured in training only if its fingerprint is one that is to be `drawn`.
+
+    A missing job's folder may hold another run, which is not looked at. Of one that is damaged nothing is read but its
+    log, and one of which a file turns out to be damaged is said to be.
+    """
+    run = Run(status, "", {}, {}, {}, "", {}, [], _end(status.log) if status.log else "")
+    if status.state not in ("missing", "damaged"):
+        try:
+            run = _read(run, RunFolder(status.folder), drawn)
+        except (DamagedFile, OSError) as error:
+            run = run.damaged(error)
+    return run if run.text else run._replace(settings=_typed(status.overrides))
+
+
+def _read(run: Run, folder: RunFolder, drawn: Callable[[str], bool]) -> Run:
+    path = folder.path / ".hydra" / "config.yaml"
+    if path.is_file():
+        with making_sense_of(path):
+            settings = flat(read_yaml(path))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        run = Run(run.status, text, settings, folder.provenance() or {}, *run[4:])
+    if run.status.state != "finished":
+        return run
+    provenance: Any = folder.provenance("results_version", "environment.id", "environment.physics")
+    evaluation: Any = folder.evaluation("tasks.n", "protocol.steps")
+    with making_sense_of(folder.path / "evaluation.json"):
+        _require_shown(evaluation)
+    shared = [provenance["results_version"], provenance["environment"], evaluation["tasks"]]
+    return run._replace(
+        provenance=provenance,
+        evaluation=evaluation,
+        measured_on=digest(json.dumps(shared).encode()),
+        records=_records(folder) if drawn(provenance["fingerprint"]) else {},
+        figures=sorted(folder.figures.glob("*.png")),
     )
+
+
+def _require_shown(evaluation: dict[str, Any]) -> None:
+    """Use all that pages show of an evaluation. Raises one of many errors if it is not an evaluation."""
+    _ = results.rows(evaluation), results.header(evaluation)
+    best = evaluation["theta"]["best"]
+    shape = np.array(best["returns"], float).shape
+    if shape != (evaluation["tasks"]["n"], evaluation["protocol"]["steps"] + 1):
+        raise ValueError(f"returns of shape {shape}")
+    _ = best["iteration"], best["tasks_made_worse"][-1] + 0.0
+
+
+def _records(folder: RunFolder) -> dict[str, np.ndarray]:
+    """What was measured at each iteration: its number, the return after the last inner step, the seconds it took."""
+    with making_sense_of(folder.metrics):
+        records = folder.read_metrics()
+        if not records:
+            return {}
+        last = sum(name.startswith("return/step_") for name in records[0]) - 1
+        return {
+            "iteration": np.array([record["iteration"] for record in records]),
+            "return": np.array([record[f"return/step_{last}"] for record in records], float),
+            "seconds": np.array([record["perf/inner_s"] + record["perf/outer_s"] for record in records], float),
+        }
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -62,9 +133,12 @@ def _typed(overrides: Iterable[str]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _end(log: Path) -> str:
-    with open(log, encoding="utf-8", errors="replace") as lines:
-        return "".join(deque(lines, maxlen=LOG_LINES))
+    try:
+        with open(log, encoding="utf-8", errors="replace") as lines:
+            return "".join(deque(lines, maxlen=LOG_LINES))
+    except OSError as error:
+        return said(error)

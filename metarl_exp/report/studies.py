@@ -4,9 +4,9 @@ and test tasks are the same make a study. Returns on others are not comparable.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ class Method(NamedTuple):
 
     def returns(self) -> np.ndarray:
         """Returns [seeds, tasks, K + 1] of the best θ on the test tasks after 0 … K gradient steps."""
-        return np.array([run.evaluation["theta"]["best"]["returns"] for run in self.runs])
+        return np.stack([_returns(run) for run in self.runs])
 
 
 class Study(NamedTuple):
@@ -39,39 +39,55 @@ def counted(methods: Iterable[Method]) -> str:
     return results.counted_together(run.evaluation for method in methods for run in method.runs)
 
 
-def differing(runs: Sequence[Run]) -> list[str]:
-    """The configuration's keys that vary over the runs, the seed last.
+class Differing:
+    """The configuration's keys that vary over runs, which are taken in one at a time; of their values two are kept.
 
     A key that a configuration lacks counts as another value. Jobs without one, of which only some keys are known, add
     values to the keys of the others.
     """
-    configured = [run for run in runs if run.text] or runs
-    keys = dict.fromkeys(key for run in configured for key in run.settings)
-    values = {key: {run.settings.get(key) for run in runs if run.text or key in run.settings} for key in keys}
-    return sorted((key for key in keys if len(values[key]) > 1), key=lambda key: key == "seed")
+
+    def __init__(self) -> None:
+        self._configured, self._typed = Counter[str](), Counter[str]()
+        self._runs = 0  # that have a configuration
+        self._values: dict[str, set[str]] = {}
+
+    def take(self, run: Run) -> None:
+        """One more run."""
+        self._runs += bool(run.text)
+        (self._configured if run.text else self._typed).update(run.settings.keys())
+        for key, value in run.settings.items():
+            values = self._values.setdefault(key, set())
+            if len(values) < 2:
+                values.add(value)
+
+    def keys(self) -> list[str]:
+        """Those keys, the seed last."""
+        keys = self._configured or self._typed
+        varying = (k for k in keys if len(self._values[k]) > 1 or 0 < self._configured[k] < self._runs)
+        return sorted(varying, key=lambda key: key == "seed")
 
 
 def studies(runs: Sequence[Run]) -> list[Study]:
     """The finished runs, grouped; in the order in which they stand."""
     return [
         Study(_environment_name(together[0]), together[0].evaluation["tasks"]["n"], _methods(together))
-        for together in _grouped([run for run in runs if run.evaluation], _measured_on)
+        for together in _grouped((run for run in runs if run.evaluation), lambda run: run.measured_on)
     ]
 
 
 def _methods(runs: Sequence[Run]) -> list[Method]:
     """The runs of one study by their configuration, each with a name of its own."""
-    groups = _grouped(runs, _fingerprint)
-    names = [_name(group, runs) for group in groups]
+    groups, shared = _grouped(runs, lambda run: (_fingerprint(run), _returns(run).shape)), _typed(runs)
+    names = [_name(group, shared) for group in groups]
+    often = Counter(names)
     return [
-        Method(name if names.count(name) == 1 else f"{name} ({_fingerprint(group[0])})", group)
+        Method(name if often[name] == 1 else f"{name} ({_fingerprint(group[0])})", group)
         for name, group in zip(names, groups, strict=True)
     ]
 
 
-def _measured_on(run: Run) -> str:
-    """What two runs must have in common for their returns to be comparable."""
-    return json.dumps([*(run.provenance[key] for key in ("results_version", "environment")), run.evaluation["tasks"]])
+def _returns(run: Run) -> np.ndarray:
+    return np.array(run.evaluation["theta"]["best"]["returns"], float)
 
 
 def _fingerprint(run: Run) -> str:
@@ -90,11 +106,13 @@ def _environment_name(run: Run) -> str:
     return ", ".join(filter(None, [environment["id"].rsplit(".", 1)[-1], environment["physics"]]))
 
 
-def _name(runs: Sequence[Run], others: Sequence[Run]) -> str:
-    """What was typed for all of these and not for all of the others, or the name of the configuration's folders."""
-
-    def typed(some: Sequence[Run]) -> dict[str, None]:
-        return dict.fromkeys(o for o in some[0].status.overrides if all(o in run.status.overrides for run in some))
-
-    own = [o for o in typed(runs) if o not in typed(others) and re.split(r"[.=]", o)[0] not in build.NOT_IN_FINGERPRINT]
+def _name(runs: Sequence[Run], shared: Collection[str]) -> str:
+    """What was typed for all of these and is not `shared` by all, or the name of the configuration's folders."""
+    own = [o for o in _typed(runs) if o not in shared and re.split(r"[.=]", o)[0] not in build.NOT_IN_FINGERPRINT]
     return ", ".join(own) or runs[0].status.name.rsplit("-seed", 1)[0]
+
+
+def _typed(runs: Sequence[Run]) -> list[str]:
+    """What was typed for all of these, in the order of the first."""
+    others = [set(run.status.overrides) for run in runs]
+    return [o for o in dict.fromkeys(runs[0].status.overrides) if all(o in typed for typed in others)]

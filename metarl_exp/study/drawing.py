@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from metarl_exp import results
 from metarl_exp.figures import study as figures
+from metarl_exp.figures.stored import stored
+from metarl_exp.files import DamagedFile
 from metarl_exp.statistics import performance_profile
 from metarl_exp.study.cells import COSTS, Table, over_seeds
 from metarl_exp.study.measures import Return
@@ -160,11 +163,10 @@ def draw(table: Table) -> list[Path]:
 
 
 def stored_hash(path: Path) -> str | None:
-    """The hash of the data that a PNG was drawn from."""
-    if not path.is_file():
-        return None
-    with Image.open(path) as image:
+    """The hash of the data that a PNG was drawn from; None if there is none, or it cannot be read."""
+    with suppress(FileNotFoundError, DamagedFile), stored(path) as image:
         return image.info.get(KEY)
+    return None
 
 
 def _sign(path: Path, data_hash: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from metarl_exp.comparison import MISSING, unique
-from metarl_exp.markdown import pipes
+from metarl_exp.markdown import escaped, pipes
 from metarl_exp.statistics import Interval
 from metarl_exp.study.cells import COSTS, Cell, Table
 from metarl_exp.study.declaration import Column, Row
@@ -60,13 +60,14 @@ def bounded(interval: Interval, unit: float, bound: str, signed: bool = False) -
 def markdown(table: Table) -> str:
     """Everything that is known of a study, in Markdown."""
     study = table.study
-    blocks = [f"# {study.title}", caption(table), _grid(table, study.rows, study.columns, shown)]
+    blocks = [f"# {escaped(study.title)}", caption(table), _grid(table, study.rows, study.columns, shown)]
     printed = [row for row in study.rows if any(_cell(table, row, c).published for c in study.columns)]
     if printed:
         columns = [c for c in study.columns if any(_cell(table, r, c).published for r in printed)]
         known = unique(p.verification for r in printed for c in columns if (p := _cell(table, r, c).published))
+        source = escaped(f"{study.published_source}; {', '.join(known)}")
         blocks += [
-            f"**Published** ({study.published_source}; {', '.join(known)}), and in brackets ours minus it.",
+            f"**Published** ({source}), and in brackets ours minus it.",
             _grid(table, printed, columns, _published),
         ]
     compared = [row for row in study.rows if row.against is not None]
@@ -124,7 +125,8 @@ def _grid(
     text: Callable[[Table, Row, Column], str],
     head: Callable[[Row], str] = lambda row: row.name,
 ) -> str:
-    return pipes(["", *(c.name for c in columns)], ([head(r), *(text(table, r, c) for c in columns)] for r in rows))
+    lines = ([escaped(head(row)), *(text(table, row, column) for column in columns)] for row in rows)
+    return pipes(["", *(escaped(column.name) for column in columns)], lines)
 
 
 def _choices(table: Table) -> str:
@@ -141,12 +143,13 @@ def _choices(table: Table) -> str:
             cells = [f"**{text}**" if v == made.value else text for v, text in zip(values, cells, strict=True)]
         edge = " (at the edge of what was tried)" if made and made.at_the_edge else ""
         assert row.choose
-        lines.append([f"{row.name}: `{row.choose.key}`{edge}", f"{len(row.choose.seeds)}", *cells])
-    return pipes(["", "seeds", *map(str, values)], lines)
+        lines.append([f"{escaped(row.name)}: `{row.choose.key}`{edge}", f"{len(row.choose.seeds)}", *cells])
+    return pipes(["", "seeds", *(escaped(str(value)) for value in values)], lines)
 
 
 def _costs(costs: dict[str, dict[str, float]]) -> str:
-    return pipes(["", *COSTS.values()], ([name, *(f"{row[q]:.3g}" for q in COSTS)] for name, row in costs.items()))
+    lines = ([escaped(name), *(f"{row[quantity]:.3g}" for quantity in COSTS)] for name, row in costs.items())
+    return pipes(["", *COSTS.values()], lines)
 
 
 def _troubles(table: Table) -> list[str]:
@@ -159,8 +162,8 @@ def _troubles(table: Table) -> list[str]:
             seeds += [seed] if seed not in seeds else []
     every = len(table.study.columns)
     lines = [
-        f"- {row}, {'all columns' if len(columns) == every else ', '.join(columns)}: "
-        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, sorted(seeds)))}: {trouble}"
+        f"- {escaped(row)}, {'all columns' if len(columns) == every else escaped(', '.join(columns))}: "
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, sorted(seeds)))}: {escaped(trouble)}"
         for (row, trouble), (columns, seeds) in found.items()
     ]
     return ["**Not in the means:**", "\n".join(lines)] if lines else []
@@ -208,9 +211,13 @@ def _rounded(x: float) -> float | None:
     return float(f"{x:.7g}") if math.isfinite(x) else None
 
 
-LATEX = str.maketrans(
-    {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "−": "$-$", "±": r"$\pm$", "≥": r"$\ge$", "≤": r"$\le$"}
-)
+LATEX = str.maketrans({
+    **{character: f"\\{character}" for character in "%_&#${}"},
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "−": "$-$", "±": r"$\pm$", "≥": r"$\ge$", "≤": r"$\le$",
+})  # fmt: skip
+TAKEN = ("[", "*")  # for an argument of the `\\` or `\midrule` before, if a line begins so
 
 
 def latex(table: Table) -> str:
@@ -223,9 +230,19 @@ def latex(table: Table) -> str:
         if any(_cell(table, row, c).published for c in study.columns):
             cells = [_cell(table, row, c).published for c in study.columns]
             rows.append(["published", *(number(p.value) if p else MISSING for p in cells)])
-    head, *body = [" & ".join(cell.translate(LATEX) for cell in line) + r" \\" for line in [*lines, *rows]]
+    head, *body = [" & ".join(map(_in_latex, line)) + r" \\" for line in [*lines, *rows]]
     return "\n".join([
-        f"% {study.title}. {caption(table)}",
+        f"% {_line_of(study.title)}. {caption(table)}",
         rf"\begin{{tabular}}{{l{'r' * len(study.columns)}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule",
         r"\end{tabular}", "",
     ])  # fmt: skip
+
+
+def _in_latex(words: str) -> str:
+    """Words as LaTeX that prints them as they are, and runs nothing."""
+    line = _line_of(words)
+    return ("{}" if line.startswith(TAKEN) else "") + line.translate(LATEX)
+
+
+def _line_of(words: str) -> str:
+    return " ".join(words.split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metarl_exp import build, provenance
+from metarl_exp.files import DamagedFile, making_sense_of, said
 from metarl_exp.identity import Identified
 from metarl_exp.provenance import RESULTS_VERSION
 from metarl_exp.run_folder import RunFolder
@@ -183,30 +184,55 @@ def require_current(study: Study, today: Today) -> None:
 def take_up(study: Study, folders: Iterable[Path], today: Today | None = None) -> list[Path]:
     """Store the summaries of the study's runs in some folders of runs, if they are better than what is stored.
 
-    Better is a finished run than another, then one of today's code, then the current results version, then the newer
-    one. Returns what was written. As rows choose by what is taken up, their further runs are looked for again.
+    Better is a finished run than another, then one that is not damaged, then one of today's code, then the current
+    results version, then the newer one. Returns what was written. As rows choose by what is taken up, their further
+    runs are looked for again.
     """
     folders, looked_for, written, today = list(folders), set[Key](), [], today or Today()
     while keys := {w.key for w in wanted(study, stored(study))} - looked_for:
         runs = stored(study)
         overrides = {w.key: w.overrides for w in wanted(study, runs)}
 
-        def rank(run: Summary, overrides: dict[Key, tuple[str, ...]] = overrides) -> tuple[bool, bool, bool, str]:
-            current = not today.changes(overrides[key_of(run)], run)
-            return run.finished, current, run.results_version == RESULTS_VERSION, run.origin["started"]
+        def rank(run: Summary, overrides: dict[Key, tuple[str, ...]] = overrides) -> tuple[bool, bool, bool, bool, str]:
+            current, whole = not today.changes(overrides[key_of(run)], run), run.state != "damaged"
+            return run.finished, whole, current, run.results_version == RESULTS_VERSION, run.origin["started"]
 
-        candidates = [*_in(folders, keys), *(run for key, run in runs.items() if key in keys)]
+        candidates = [*_of(folders, keys), *(run for key, run in runs.items() if key in keys)]
         best = {key_of(run): run for run in sorted(candidates, key=rank)}  # of equals the last, which is stored
         written += [summary.write(run, study.folder / STORED) for key, run in best.items() if run is not runs.get(key)]
         looked_for |= keys
     return written
 
 
-def _in(folders: Sequence[Path], keys: set[Key]) -> Iterator[Summary]:
-    for path in (path for folder in folders for path in sorted(folder.glob("**/provenance.json"))):
-        folder = RunFolder(path.parent)
-        known = folder.read_json("provenance.json")
-        if Key(known.get("fingerprint"), known.get("seed")) in keys:
+def unidentified(folders: Iterable[Path]) -> list[str]:
+    """Reasons why some runs in folders of runs are in no table: damage, by file, of what says which run it is."""
+    return [key for _, key in _in(folders) if isinstance(key, str)]
+
+
+def _of(folders: Iterable[Path], keys: set[Key]) -> Iterator[Summary]:
+    """The summaries of the runs in some folders that have ended and are found by some keys."""
+    for folder, key in _in(folders):
+        if key in keys:
             run = summary.of_run(folder)
             if run is not None and run.state != "running":
                 yield run
+
+
+def _in(folders: Iterable[Path]) -> Iterator[tuple[RunFolder, Key | str]]:
+    """Every run in some folders, and what it is found by, or why that cannot be read."""
+    for path in (path for folder in folders for path in sorted(folder.glob("**/provenance.json"))):
+        folder = RunFolder(path.parent)
+        try:
+            known: Any = folder.provenance(*summary.NEEDED)
+            with making_sense_of(path):
+                _require_objects(known, "environment", "sources")
+                key = Key(str(known["fingerprint"]), int(known["seed"]))
+        except (DamagedFile, OSError) as error:
+            key = said(error)
+        yield folder, key
+
+
+def _require_objects(known: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        if not isinstance(known.get(key, {}), dict):
+            raise TypeError(f"{key} is no object")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_exp.files import read_json
+from metarl_exp.files import DamagedFile, making_sense_of, read_json, said
 from metarl_exp.run_folder import RunFolder
 from metarl_exp.sweep import folder_status
 from metarl_exp.types import NonFiniteError
@@ -25,6 +25,7 @@ INTERFERENCE = {  # and of these, means, by the name that studies give them
 TENTHS = 10  # of a run, over each of which that mean is taken
 DIGITS = 5  # significant, of the numbers of a curve
 DECIMALS = 3  # of a return on a test task
+NEEDED = ("results_version", "environment", "started")  # of a provenance, beside what a run is found by
 LIMIT = 20 * 1024  # bytes
 ORIGIN = ("code", "libraries", "machine", "threads", "device", "started", "sources", "powers")
 
@@ -66,24 +67,48 @@ class Summary(NamedTuple):
 
 
 def of_run(folder: RunFolder) -> Summary | None:
-    """The summary of a run's folder; None if it never got as far as saying what it is."""
-    provenance, status = folder.read_json("provenance.json"), folder_status(folder.path)
+    """The summary of a run's folder; None if it never got as far as saying what it is.
+
+    A run of which that can be read, but not what it came to, is `damaged`. Raises DamagedFile for another.
+    """
+    provenance, status = folder.provenance(*NEEDED), folder_status(folder.path)
     if provenance is None:
         return None
-    records = folder.read_metrics()
+    finished, measured = status.state == "finished", _Measured(None, {}, 0.0)
+    try:
+        measured = _measured(folder, finished)
+    except (DamagedFile, OSError) as error:
+        status = status._replace(state="damaged", reason=said(error))
     reason = None if status.state == "finished" else status.reason  # of which other code is said elsewhere
     return Summary(
         **{key: provenance[key] for key in ("fingerprint", "seed", "results_version", "environment")},
         origin={key: provenance[key] for key in ORIGIN if key in provenance},
         state=status.state,
-        reason=reason and reason.replace(f"{folder.path.resolve()}/", ""),
-        evaluation=_evaluation(folder.read_json("evaluation.json")) if status.state == "finished" else None,
-        curves=_curves(records),
-        seconds=round(sum(r["perf/inner_s"] + r["perf/outer_s"] for r in records), 1),
+        reason=reason and reason.replace(f"{folder.path.resolve()}/", "").replace(f"{folder.path}/", ""),
+        **measured._asdict(),
     )
 
 
-def _evaluation(content: dict[str, Any]) -> dict[str, Any]:
+class _Measured(NamedTuple):
+    """What a run came to, as in its summary."""
+
+    evaluation: dict[str, Any] | None
+    curves: dict[str, dict[str, list[float]]]
+    seconds: float
+
+
+def _measured(folder: RunFolder, finished: bool) -> _Measured:
+    evaluation = None
+    if finished:
+        with making_sense_of(folder.path / "evaluation.json"):
+            evaluation = _evaluation(folder.evaluation("validation"))
+    with making_sense_of(folder.metrics):
+        records = folder.read_metrics()
+        seconds = round(sum(r["perf/inner_s"] + r["perf/outer_s"] for r in records), 1)
+        return _Measured(evaluation, _curves(records), seconds)
+
+
+def _evaluation(content: Any) -> dict[str, Any]:
     """Of the best iterate every return, of the others the means."""
     thetas = content["theta"]
     best = thetas["best"]

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from metarl_exp.report import page, pictures
+from metarl_exp.report.overview import Overview
 from metarl_exp.report.runs import read
 from metarl_exp.sweep import JobStatus, folder_status
 
@@ -34,7 +35,7 @@ def runs(write_run, tmp_path):
 
 @pytest.fixture
 def shown(runs, parsed):
-    return parsed(page.render("outputs", runs, ["metarl-train -m seed=0,1,2 <b>"]))
+    return parsed(page.render("outputs", Overview(runs), ["metarl-train -m seed=0,1,2 <b>"]))
 
 
 def test_returns_over_seeds_have_intervals_over_seeds(shown):
@@ -71,7 +72,7 @@ def test_returns_of_a_run_have_intervals_over_its_test_tasks(shown):
 def test_returns_are_said_to_be_after_what_they_are_after(write_run, parsed, trials, after, columns):
     """Of the study, and of each run."""
     folders = [write_run(f"default-{name}-seed0", trials=own) for name, own in zip("ab", trials, strict=True)]
-    shown = parsed(page.render("outputs", [read(folder_status(folder)) for folder in folders], []))
+    shown = parsed(page.render("outputs", Overview([read(folder_status(folder)) for folder in folders]), []))
     assert re.findall(r"on held-out tasks after ([\w ]+?)(?:;| ±)", "".join(shown.text)) == after
     headers = {rows[0][0]: rows[0] for rows in shown.tables}
     assert headers["method"][2:4] == headers["run"][4:6] == columns
@@ -99,7 +100,7 @@ def test_what_went_wrong_comes_first_with_the_end_of_the_log(shown):
 
 
 def test_a_page_on_what_went_well_does_not_speak_of_failures(runs, parsed):
-    shown = parsed(page.render("outputs", runs[:3], []))
+    shown = parsed(page.render("outputs", Overview(runs[:3]), []))
     assert "wrong" not in "".join(shown.text)
 
 
@@ -111,7 +112,7 @@ def test_what_runs_say_is_text_and_nothing_else(shown):
 def test_the_page_needs_nothing_beside_itself(runs, parsed, monkeypatch):
     picture = pictures.Picture("caption", "data:image/png;base64,AAAA", 1, 1)
     monkeypatch.setattr(pictures, "of_study", lambda *_: [picture])
-    text = page.render("outputs", runs, [])
+    text = page.render("outputs", Overview(runs), [])
     shown = parsed(text)
     assert [a["src"] for tag, a in shown.tags if tag == "img"] == [picture.source]
     assert all(a["href"].startswith(("#", "data:")) for _, a in shown.tags if "href" in a)
@@ -147,7 +148,7 @@ def test_facts_that_differ_from_run_to_run_are_counted(shown):
 def test_long_evaluations_have_columns_for_some_steps(write_run, parsed):
     returns = [[float(k) for k in range(21)]] * 2
     run = read(folder_status(write_run(returns=returns)))
-    shown = parsed(page.render("outputs", [run], []))
+    shown = parsed(page.render("outputs", Overview([run]), []))
     (header, row) = next(rows for rows in shown.tables if rows[0][0] == "method")
     assert header[2:-2] == ["0 steps", "1 step", "2 steps", "4 steps", "8 steps", "16 steps", "20 steps"]
     assert row[2:-2] == ["0.00", "1.00", "2.00", "4.00", "8.00", "16.00", "20.00"]

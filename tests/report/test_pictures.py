@@ -53,7 +53,7 @@ def methods(write_run, number: int, seeds: int = 2) -> list[Method]:
 
 def test_a_study_is_drawn_from_its_runs(write_run, drawn, tmp_path):
     (method,) = methods(write_run, 1)
-    method.runs[1].records[2]["return/step_1"] = None  # as metrics keep what was not finite
+    method.runs[1].records["return"][2] = np.nan  # as metrics keep what was not finite, by null
     captions = [picture.caption for picture in pictures.of_study(Study("e", 2, [method]), tmp_path)]
     assert captions == [
         "return of training tasks after adaptation, while training",
@@ -82,12 +82,12 @@ def test_more_methods_than_colours_are_drawn_in_several_figures(write_run, drawn
 
 def test_long_runs_are_averaged_to_about_a_hundred_points(write_run, drawn, tmp_path):
     (method,) = methods(write_run, 1, seeds=1)
-    method.runs[0].records.extend([method.runs[0].records[-1] | {"iteration": i} for i in range(3, 520)])
+    method.runs[0].records.update({quantity: np.arange(520.0) for quantity in method.runs[0].records})
     list(pictures.of_study(Study("e", 2, [method]), tmp_path))
     assert drawn[0][2]["average"] == 5
 
 
 def test_runs_that_did_not_train_or_adapt_have_the_figures_that_they_can_have(write_run, drawn, tmp_path):
-    run = read(folder_status(write_run(returns=[[-40.0], [-44.0]])))._replace(records=[])
+    run = read(folder_status(write_run(returns=[[-40.0], [-44.0]])))._replace(records={})
     list(pictures.of_study(Study("e", 2, [Method("method", [run])]), tmp_path))
     assert [name for name, _, _ in drawn] == ["gradient_steps"]

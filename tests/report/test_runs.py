@@ -15,7 +15,9 @@ def test_a_finished_run_is_read_whole(write_run):
     }  # fmt: skip
     assert run.provenance["fingerprint"] == "aa"
     assert run.evaluation["theta"]["best"]["mean"] == [-42, -12]
-    assert [record["return/step_1"] for record in run.records] == [-40, -39, -38]
+    assert {quantity: values.tolist() for quantity, values in run.records.items()} == {
+        "iteration": [0, 1, 2], "return": [-40, -39, -38], "seconds": [3, 3, 3]
+    }  # fmt: skip
     assert run.figures == [folder / "figures" / "paths.png"]
 
 
@@ -27,7 +29,7 @@ def test_values_are_shown_as_they_are_typed():
 def test_a_run_that_failed_has_the_end_of_its_log_and_no_numbers(write_run):
     run = read(folder_status(write_run(state="failed", reason="it did")))
     assert run.log_end.splitlines() == [f"line {i}" for i in range(50 - LOG_LINES, 50)]
-    assert (run.evaluation, run.records, run.figures) == ({}, [], [])
+    assert (run.evaluation, run.records, run.figures) == ({}, {}, [])
     assert run.settings["adaptation.order"] == "second"
 
 

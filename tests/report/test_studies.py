@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from metarl_exp.report.runs import Run, read
-from metarl_exp.report.studies import differing, studies
+from metarl_exp.report.studies import Differing, studies
 from metarl_exp.sweep import JobStatus, folder_status
 
 
 def known(settings: dict[str, str], configured: bool = True) -> Run:
     status = JobStatus("job", "finished" if configured else "missing", None, Path(), None, [])
-    return Run(status, "text" if configured else "", settings, {}, {}, [], [], "")
+    return Run(status, "text" if configured else "", settings, {}, {}, "", {}, [], "")
+
+
+def differing(runs: list[Run]) -> list[str]:
+    found = Differing()
+    for run in runs:
+        found.take(run)
+    return found.keys()
 
 
 @pytest.mark.parametrize(

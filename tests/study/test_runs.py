@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from metarl_exp import table
 from metarl_exp.launching import launch
 from metarl_exp.study import cost, runs, summary
 from metarl_exp.study.runs import Key, take_up
 from metarl_exp.train import job
+from tests.damage import EVALUATION, METRICS, OF_CONTENT, OF_STATE, PROVENANCE, STATUS
 
 
 def stored(study) -> dict[int, summary.Summary]:
@@ -54,6 +56,25 @@ def test_a_summary_is_read_as_it_was_written_and_has_a_limit(laboratory, tmp_pat
     path.write_text(json.dumps({"fingerprint": "x"}))
     with pytest.raises(ValueError, match="is not the summary of a run"):
         summary.read(path)
+
+
+@pytest.mark.parametrize("name", [*OF_STATE, *OF_CONTENT])
+def test_a_damaged_run_is_left_out_of_the_table_with_its_file_and_the_others_are_in_it(laboratory, name):
+    """It is damaged among the summaries; or in no table, if it cannot be said which run it is."""
+    damage, study = (OF_STATE | OF_CONTENT)[name], laboratory.declare()
+    damage(laboratory.run([[0.0, 1.0]], seed=0, curve=[1.0], name="bad"))
+    laboratory.run([[0.0, 1.0]], seed=1, curve=[1.0])
+    take_up(study, [laboratory.outputs])
+    found, lost = stored(study), runs.unidentified([laboratory.outputs])
+    assert found[1].finished
+    if damage.file in (METRICS, EVALUATION, STATUS):
+        needed = name not in ("evaluation without its tasks", "evaluation with words")
+        assert found[0].state == ("damaged" if needed else "finished")
+        assert not needed or found[0].reason.startswith(f"{damage.file}: ")
+    elif damage.file == PROVENANCE and "gone" not in name:
+        assert (list(found), len(lost)) == ([1], 1)
+        assert lost[0].startswith(f"{laboratory.outputs / 'bad' / PROVENANCE}: ")
+    table.make(study)
 
 
 def test_interference_is_kept_as_means_over_tenths_of_a_run(laboratory):

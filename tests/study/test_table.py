@@ -95,7 +95,7 @@ Mean over training seeds ± half of its 95 % t-interval, for these test tasks. S
 **Not in the means:**
 
 - B | b, all columns: seed 2: missing
-- C, all columns: seed 1: failed: ValueError: it <broke>
+- C, all columns: seed 1: failed: ValueError: it \\<broke>
 - D, all columns: seed 0: mixed: environment {other}, not {usual}
 """
 
@@ -124,6 +124,31 @@ def test_the_exact_table_of_a_sweep_with_a_seed_missing_one_failed_and_one_of_an
     tex = laboratory.file.with_suffix(".tex").read_text()
     assert r"A & $-$1.90 $\pm$ 0.25 & 3.00 $\pm$ 2.48 \\" in tex
     assert r"published & $-$1.50 & 2.50 \\" in tex
+
+
+ODD = "[x] 50%_&#$x^2~{y}\\\\input{z}|*a*\n_b_ <img src=x> `c`"
+
+
+def test_what_a_study_names_is_text_in_markdown_and_in_latex(laboratory):
+    """And is one line: of a comment, of a row, of a list."""
+    study = laboratory.declare(
+        title="A\n\\input{/etc/passwd}", rows=[{"name": ODD}], columns=[{"name": ODD, "measure": "return", "after": 0}]
+    )
+    table.make(study)
+    title, tex = laboratory.file.with_suffix(".tex").read_text().split("\n", 1)
+    assert title.startswith(r"% A \input{/etc/passwd}. Mean over")
+    words = (
+        r"[x] 50\%\_\&\#\$x\textasciicircum{}2\textasciitilde{}\{y\}\textbackslash{}\textbackslash{}input\{z\}"
+        r"\textbar{}*a* \_b\_ \textless{}img src=x\textgreater{} `c`"
+    )
+    assert [line for line in tex.splitlines() if "50" in line] == [rf" & {{}}{words} \\", rf"{{}}{words} & missing \\"]
+    text = laboratory.file.with_suffix(".md").read_text()
+    escaped = r"\[x] 50%\_&#\$x^2\~{y}\\\\input{z}|\*a\* \_b\_ \<img src=x> \`c\`"
+    assert text.startswith("# A \\\\input{/etc/passwd}\n")
+    assert f"- {escaped}, all columns: seeds 0, 1, 2: missing" in text
+    cell = escaped.replace("|", r"\|")
+    assert f"|  | {cell} |\n" in text
+    assert f"| {cell} | missing |\n" in text
 
 
 def test_runs_of_one_column_mix_no_results_versions_unless_told(laboratory):
