@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl_exp import build
-from metarl_exp.checker import FAULT, NOT_RUN, NOTE, PASSED, Finding, check
+from metarl_exp.checker import FAULT, LIMIT, NOT_RUN, NOTE, PASSED, Finding, check
 from metarl_exp.ending import command
 from metarl_exp.printing import console
 from metarl_exp.tasks.base import TaskDistribution
@@ -29,15 +29,16 @@ STYLES = {PASSED: "green", NOTE: "yellow", FAULT: "bold red", NOT_RUN: "dim"}
 def check_node(node: Any) -> list[Finding]:
     """Findings about the distribution that a configuration node describes.
 
-    Raises ValueError for a key or value that is not allowed, ModuleNotFoundError if a library is missing.
+    Raises ValueError for a key or value that is not allowed, ModuleNotFoundError if a library is missing, and
+    EnvironmentFailure if the environments cannot be made.
     """
 
     def with_horizon(horizon: int) -> TaskDistribution:
         other = deepcopy(node)
         other.horizon = horizon
-        return build.component("tasks", other)
+        return build.tasks_of(other, LIMIT)
 
-    return check(build.component("tasks", node), with_horizon if "horizon" in node else None)
+    return check(build.tasks_of(node, LIMIT), with_horizon if "horizon" in node else None)
 
 
 def table(title: str, findings: Sequence[Finding]) -> Table:

@@ -1,4 +1,4 @@
-"""The command line of what reads a run: `command RUN [key=value …]`, and how it refuses."""
+"""The command line of what reads a run: `command RUN [--trust] [key=value …]`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,37 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from metarl_exp import allocator
+from metarl_exp import allocator, build
 from metarl_exp.files import file_name
-from metarl_exp.types import EnvironmentFailure
+from metarl_exp.printing import console
 
 THETAS = ("best", "latest", "initial")
 
 
-def read_run(name: str, description: str, keys: str, act: Callable[[Path, Sequence[str]], Path]) -> Path:
-    """Call `act` with the run and the settings that were typed; what it wrote. SystemExit with one line if refused."""
+Act = Callable[[Path, Sequence[str], bool], Path]
+
+
+def read_run(name: str, description: str, keys: str, act: Act) -> Path:
+    """Call `act` with the run, the settings, and whether to trust it; what it wrote.
+
+    A run that is trusted to do more than hold data is said to be, before it does.
+    """
     parser = argparse.ArgumentParser(name, description=description)
     parser.add_argument("run", type=Path, help="folder of a run, such as outputs/default-…-seed0")
     parser.add_argument("settings", nargs="*", metavar="key=value", help=keys)
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--trust", action="store_true", help="run code of one's own that the run names, follow its links"
+    )
+    arguments = parser.parse_intermixed_args()
     allocator.keep_freed_memory()
-    try:
-        return act(arguments.run, arguments.settings)
-    except (ValueError, FileNotFoundError, ImportError, EnvironmentFailure) as error:
-        raise SystemExit(f"{name}: {error}") from None
+    if arguments.trust:
+        _say_what_is_trusted(arguments.run)
+    return act(arguments.run, arguments.settings, arguments.trust)
+
+
+def _say_what_is_trusted(run: Path) -> None:
+    if does := build.consequences(run, build.load_config(run, trust=True)):
+        console(soft_wrap=True).print(f"{run} is trusted to {does}")
 
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Evaluate a finished run again, with other settings if asked.
 
-    metarl-evaluate RUN [key=value ...]      keys of conf/evaluation, theta=best|latest|initial, stale=true
+    metarl-evaluate RUN [--trust] [key=value ...]      keys of conf/evaluation, theta=best|latest|initial, stale=true
 
 Writes a file of its own beside the run's `evaluation.json`, which stays as training wrote it.
 """
@@ -18,17 +18,18 @@ from metarl_exp.run_folder import RunFolder
 from metarl_exp.validation import require_choice
 
 
-def evaluate(run: Path, settings: Sequence[str]) -> Path:
+def evaluate(run: Path, settings: Sequence[str], trust: bool = False) -> Path:
     """Evaluate one θ of a run with `key=value` settings; the path of the JSON file.
 
-    Raises ValueError for an unknown key or a value out of range, FileNotFoundError if `run` is not a run's folder.
+    Raises ValueError for an unknown key, a value out of range, and what only a run that one may `trust` is allowed to
+    do; FileNotFoundError if `run` is not a run's folder.
     """
-    config = build.load_config(run)
+    config = build.load_config(run, trust)
     given = pairs(settings)
     which = given.pop("theta", "best")
     require_choice("theta", which, THETAS)
     others = {key: value for key, value in given.items() if key != "stale"}
-    learner = build.load(run, which, build.typed(given.get("stale", "false")))
+    learner = build.load(run, which, build.typed(given.get("stale", "false")), trust)
     evaluation = build.evaluation_with(config, others, beside=["theta", "stale"]).tuned(learner, learner.theta)
     candidate = results.Candidate(build.theta_iteration(run, which), learner.theta)
     content, _ = results.evaluate(learner, evaluation, {which: candidate})

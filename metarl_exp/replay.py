@@ -1,7 +1,7 @@
 """The policy before and after adaptation, side by side, as a film.
 
-    metarl-replay RUN [key=value ...]      keys of `Filming` and conf/evaluation, theta=best|latest|initial, stale=true,
-                                           output=FILE
+    metarl-replay RUN [--trust] [key=value ...]      keys of `Filming` and conf/evaluation, theta=best|latest|initial,
+                                                     stale=true, output=FILE
 
 Test tasks of the run are adapted to under the run's own protocol, and one episode of each is shown as it was measured
 before the first and after the last gradient step. What a distribution draws is drawn (`Depicted`), what its
@@ -174,13 +174,14 @@ def require_filmable(env: BatchedEnv) -> None:
         )
 
 
-def replay(run: Path, settings: Sequence[str]) -> Path:
+def replay(run: Path, settings: Sequence[str], trust: bool = False) -> Path:
     """Film a run with `key=value` settings; the path of the film.
 
-    Raises ValueError for an unknown key or a value out of range, FileNotFoundError if `run` is not a run's folder,
-    ModuleNotFoundError if the format or the environments need a library that is not there.
+    Raises ValueError for an unknown key, a value out of range, and what only a run that one may `trust` is allowed to
+    do; FileNotFoundError if `run` is not a run's folder, ModuleNotFoundError if the format or the environments need a
+    library that is not there.
     """
-    config = build.load_config(run)
+    config = build.load_config(run, trust)
     given = pairs(settings)
     names = [field.name for field in fields(Filming)]
     own = {name: build.typed(given[name]) for name in names if name in given}
@@ -197,7 +198,7 @@ def replay(run: Path, settings: Sequence[str]) -> Path:
         filming = Filming(**own)
         said = {key: value for key, value in given.items() if key != "format"}
         path = RunFolder(run).figures / f"{file_stem('replay', said)}.{filming.format}"
-    learner = build.load(run, which, build.typed(given.get("stale", "false")))
+    learner = build.load(run, which, build.typed(given.get("stale", "false")), trust)
     try:
         return make_film(learner, evaluation, learner.theta, filming, path)
     finally:

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from metarl_exp.files import DamagedFile, read_json, require_key, with_digest, without_digest, write_atomically
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
+PARTS = (".hydra", "checkpoints", "figures")  # folders within a run's, beside a tracker's
 STATES = ("running", "finished", "failed", "interrupted")
 LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # no locks on this file system
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -35,6 +36,11 @@ def choose_folder(base: Path, restart: bool) -> Path:
         newest, number = path, number + 1
     used = restart and any((newest / name).exists() for name in ("status.json", "provenance.json"))
     return path if used else newest
+
+
+def is_inside(path: Path | str, folder: Path) -> bool:
+    """Whether a path is in a folder once all links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def lock_file(file: TextIO, kind: int) -> bool:
@@ -83,13 +89,15 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder. Raises FolderRefused, naming the holder, if another process does.
+        """Hold the folder. Raises FolderRefused, naming the holder, if another process does, or links if any lead out.
 
         The operating system drops the lock with the process that held it, however that died, so a stale one never
         has to be recognised; what is written in the file is for people. A finished run in a folder that cannot be
         written is read without it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        if links := self.links_out():
+            raise FolderRefused(f"{self.path} has links out of it, where a run would write: {', '.join(links)}")
         with self._lock_file() as file:
             if file is not None:
                 self._take(file)
@@ -145,6 +153,15 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+    def links_out(self) -> list[str]:
+        """Links in the folder that lead out of it, as `link → where`: what is written there is written elsewhere.
+
+        What a tracker keeps in a folder of its own is not looked at: W&B links its logs there.
+        """
+        paths = (path for part in ("", *PARTS) for path in (self.path / part).glob("*"))
+        links = sorted(path for path in paths if path.is_symlink() and not is_inside(path, self.path))
+        return [f"{link.relative_to(self.path)} → {os.readlink(link)}" for link in links]
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite.

@@ -12,7 +12,7 @@ from metarl_exp.maths.parameters import Parameters
 from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.streams import Shared
 from metarl_exp.tasks.base import Divisible, TaskDistribution
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.guard import guarded, limited
 from metarl_exp.types import BatchedEnv, Policy, Separable, Trajectories, after_last, require_finite, zero_where
 
 # Steps between two looks at whether all episodes are over, on a GPU: each look makes the CPU wait for it. ours
@@ -117,7 +117,8 @@ def _play(
     reached: list[Tensor] = []
     waiting, waited = None, False
     if watch:
-        watch(env)
+        with limited("watching the start", limit):
+            watch(env)
     for t in range(len(noise)):
         distribution = act(observation) if waiting is None else act(observation, waiting)
         action = distribution.mode() if deterministic else distribution.sample(noise[t])
@@ -130,7 +131,8 @@ def _play(
         waiting = step.waiting
         waited = waited or waiting is not None
         if watch:
-            watch(env)
+            with limited(f"watching step {t}", limit):
+                watch(env)
         observation = step.observation.to(dtype)
         ended = step.terminal | step.truncated
         if look_every > 1 or ended.any():
@@ -194,7 +196,7 @@ class Sampler:
         """
         shape = len(tasks), self.trajectories
         draws = self._shared(environment, actions, len(tasks)) if self.ranks.size > 1 else environment
-        with guarded("making the environments"):
+        with guarded("making the environments", self.limit):
             env = self.task_distribution.make_env(tasks, self.trajectories, draws, self.device)
         sampled = rollout(env, self.policy, parameters, shape, actions, deterministic, self.limit, watch, self.ranks)
         if isinstance(draws, Shared):

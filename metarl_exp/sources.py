@@ -1,7 +1,8 @@
 """Code of one's own that decides the numbers of a run: modules that are neither of this package nor of a library.
 
 A configuration names classes by dotted names. Their modules count, and so do those that these import, as far as they
-are one's own. Libraries have versions instead, and what they do to environments is in the golden rollout.
+are one's own. Libraries have versions instead, and what they do to environments is in the golden rollout. Modules are
+found and read, never imported: their names may come from the folder of a run that a stranger wrote.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
+from pkgutil import get_importer
 
 PACKAGE = __name__.partition(".")[0]
 STANDARD = Path(os.__file__).parent
@@ -63,15 +65,26 @@ def _on_the_way(name: str) -> Iterator[tuple[ModuleSpec, Path]]:
         if file:
             yield spec, file
         if spec.submodule_search_locations is None or (spec.has_location and not file):
-            return  # a module, or somebody else's package, which asking for more would import
+            return  # a module, or somebody else's package
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """Where a module is; None if nowhere, or if its package cannot be imported."""
-    reach_current_folder()
+    """Where a module is; None if nowhere. Its packages are not imported, as `find_spec` would."""
     with suppress(Exception):
-        return find_spec(name)
+        first, *inside = name.split(".")
+        spec = find_spec(first) or PathFinder.find_spec(first, [os.getcwd()])
+        for part in inside:
+            spec = spec and _submodule(spec, part)
+        return spec
     return None
+
+
+def _submodule(package: ModuleSpec, name: str) -> ModuleSpec | None:
+    """A module of a package, or a folder of modules in it."""
+    finders = [get_importer(folder) for folder in package.submodule_search_locations or ()]
+    specs = [finder.find_spec(f"{package.name}.{name}") for finder in finders if finder]
+    found = [spec for spec in specs if spec]
+    return next((spec for spec in found if spec.loader), found[0] if found else None)
 
 
 def _file(spec: ModuleSpec) -> Path | None:

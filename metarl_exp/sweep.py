@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ from metarl_exp.files import (
     with_digest,
     write_atomically,
 )
-from metarl_exp.run_folder import RunFolder, choose_folder, lock_file
+from metarl_exp.run_folder import RunFolder, choose_folder, is_inside, lock_file
 from metarl_exp.sources import changed
 
 VARIABLE = "METARL_SWEEP"  # of the environment, in which a job finds its sweep's id
@@ -74,12 +75,15 @@ class Sweep:
             self._write({"command": command, "jobs": [job._asdict() for job in jobs]})
 
     def jobs(self) -> list[Job]:
-        """The recorded jobs, in order. Raises DamagedFile."""
+        """The recorded jobs, in order. Raises DamagedFile, also for one whose folder is not in the sweep's root."""
         content = self._read()
         with making_sense_of(self.record):
             jobs = [Job(**job) for job in content["jobs"]]
             if not all(isinstance(word, str) for job in jobs for word in (job.folder, *job.overrides)):
                 raise TypeError("a folder or an override that is no string")
+        for job in jobs:
+            if not Path(job.folder).name or Path(job.folder).is_absolute() or ".." in Path(job.folder).parts:
+                raise DamagedFile(f"{self.record}: the folder of a job, {job.folder!r}, is not in {self.root}")
         return jobs
 
     def command(self) -> str:
@@ -149,9 +153,9 @@ def identifier(overrides: Sequence[str]) -> str:
 
 
 def sweeps(root: Path) -> list[Sweep]:
-    """The sweeps recorded under `root`, from the one that was touched first."""
-    records = sorted((root / RECORDS).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [Sweep(root, record.stem) for record in records]
+    """The sweeps recorded under `root`, from the one that was touched first; links to elsewhere do not count."""
+    records = (path for path in (root / RECORDS).glob("*.json") if is_inside(path, root))
+    return [Sweep(root, record.stem) for record in sorted(records, key=lambda path: path.stat().st_mtime_ns)]
 
 
 def statuses(root: Path) -> list[JobStatus]:
@@ -172,6 +176,18 @@ def statuses(root: Path) -> list[JobStatus]:
         if folder not in found:
             found[folder] = folder_status(folder, asked=asked)
     return list(found.values())
+
+
+def contained(status: JobStatus, root: Path) -> JobStatus:
+    """The status of a job whose files are under `root`; of one whose folder leads out, that it is not shown.
+
+    Somebody else may have made the folder, and what it leads to may be private.
+    """
+    links = RunFolder(status.folder).links_out()
+    if not links and is_inside(status.folder, root):
+        return status
+    reason = f"not shown, as it leads out of {root}: {', '.join(links) or os.path.realpath(status.folder)}"
+    return status._replace(state="missing", reason=reason, log=None, overrides=[])
 
 
 def folder_status(path: Path, job: Job | None = None, asked: Asked = changed) -> JobStatus:

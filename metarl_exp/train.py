@@ -35,7 +35,7 @@ from metarl_exp.printing import console, safely
 from metarl_exp.progress import display
 from metarl_exp.ranks import Place, RankFailure, Ranks, joined
 from metarl_exp.run_folder import RunFolder, choose_folder
-from metarl_exp.signals import terminated_as_interrupt
+from metarl_exp.signals import end_with_launcher, terminated_as_interrupt
 from metarl_exp.sweep import VARIABLE, Sweep
 from metarl_exp.tasks.base import Closeable, Drawable
 from metarl_exp.tracker import RunInfo
@@ -262,7 +262,8 @@ class Run:
             replay.make_film(self.parts.learner, evaluation, theta, replay.Filming(), path)
         except Exception as error:
             log.exception("no film")
-            self.console.print(f"no film ({error}); metarl-replay {self.folder.path} tries again")
+            trust = " --trust" if build.foreign_code(self.config) else ""
+            self.console.print(f"no film ({error}); metarl-replay {self.folder.path}{trust} tries again")
 
     def show(self) -> float:
         """Print the table and where everything is; the validation return of the best iterate."""
@@ -277,6 +278,7 @@ class Run:
 def job(config: DictConfig) -> float:
     """One job: returns the validation return of the best iterate, for sweepers to maximise."""
     allocator.keep_freed_memory()
+    end_with_launcher()
     hydra_config = HydraConfig.get()
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
     taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()

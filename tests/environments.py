@@ -4,10 +4,12 @@ Registered when this module is imported, so that `tests.environments:Scripted-v0
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 
 import gymnasium
 import numpy as np
@@ -107,15 +109,32 @@ class Weighted(gymnasium.Wrapper):
 
 
 class Faulty(gymnasium.Env):
-    """Does a deed at its third step after a few good episodes, in tasks whose `mass` is above one."""
+    """Does a deed at its third step after a few good episodes, in tasks whose `mass` is above one.
+
+    Or elsewhere: `when` names another method, whose first `spared` calls in a process are good, or all of them outside
+    of workers.
+    """
 
     observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
 
-    def __init__(self, deed, good_episodes=0):
+    calls = Counter()  # noqa: RUF012  # of each method in this process
+
+    def __init__(self, deed, good_episodes=0, when="step", spared=0, in_workers=False):
         self.deed, self.good_episodes, self.mass, self.episodes = deed, good_episodes, 1.0, 0
+        self.when, self.spared, self.in_workers = when, spared, in_workers
+        self.at("__init__")
+
+    def at(self, method):
+        """Do the deed if it is to be done here."""
+        in_worker = multiprocessing.current_process().name.startswith("Worker<")
+        if method == self.when and (in_worker or not self.in_workers):
+            self.calls[method] += 1
+            if self.calls[method] > self.spared:
+                getattr(self, self.deed)([])
 
     def reset(self, *, seed=None, options=None):
+        self.at("reset")
         super().reset(seed=seed)
         self.steps, self.episodes = 0, self.episodes + 1
         return np.zeros(2, np.float32), {}
@@ -123,11 +142,12 @@ class Faulty(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         answer = [np.full(2, self.steps / 10, np.float32), 1.0, False, False, {}]
-        if self.steps == 3 and self.mass > 1 and self.episodes > self.good_episodes:
+        if self.when == "step" and self.steps == 3 and self.mass > 1 and self.episodes > self.good_episodes:
             getattr(self, self.deed)(answer)
         return tuple(answer)
 
     def close(self):
+        self.at("close")
         if self.deed == "never_closes" and self.episodes:
             time.sleep(1000)
 
@@ -140,6 +160,12 @@ class Faulty(gymnasium.Env):
     def dies(self, answer):
         os._exit(7)
 
+    def naps(self, answer):
+        time.sleep(0.02)
+
+    def dies_in_c(self, answer):
+        ctypes.CDLL(None)._exit(7)
+
     def crashes(self, answer):
         import faulthandler
 
@@ -149,7 +175,9 @@ class Faulty(gymnasium.Env):
         return HANGING.release() or time.sleep(1000)  # one line, which is that of the traceback
 
     def hangs_on(self, answer):
-        HANGING.release()
+        with contextlib.suppress(Exception):
+            HANGING.release()
+            time.sleep(1000)
         while True:
             with contextlib.suppress(Exception):
                 time.sleep(1000)

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "metarl_exp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the leaves to the entry points: a module imports only what stands before it.
 ORDER = [
-    "maths", "validation", "markdown", "ranks", "streams", "statistics", "types", "metrics", "fast_weights",
+    "maths", "validation", "markdown", "awake", "ranks", "streams", "statistics", "types", "metrics", "fast_weights",
     "advantage", "inner_optimizer", "policy", "derivatives", "adaptation", "combiner", "objective", "outer_optimizer",
     "tasks", "rehearsal", "identity", "checker", "agents", "sampler", "adapted_policy", "meta_learner", "evaluation",
     "results", "allocator", "files", "checkpoint", "run_folder", "recovery", "sources", "sweep", "provenance",

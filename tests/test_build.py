@@ -47,7 +47,7 @@ def test_a_configuration_stored_before_a_key_existed_gets_its_neutral_value(tmp_
     OmegaConf.set_struct(then, False)
     del then["oracle"], then.evaluation["multiples"]
     (tmp_path / ".hydra").mkdir()
-    OmegaConf.save(then, tmp_path / ".hydra" / "config.yaml")
+    OmegaConf.save(then, tmp_path / ".hydra" / "config.yaml", resolve=True)
     loaded = build.load_config(tmp_path)
     assert build.fingerprint(loaded) == build.fingerprint(build.compose()) == build.fingerprint(then)
     build.build(loaded)

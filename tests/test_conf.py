@@ -70,7 +70,9 @@ def test_an_option_builds(group, option):
     chosen |= NEEDS.get((group, option), {})
     if option.startswith("categorical") or (group == "tasks" and discrete(option)):
         chosen = DISCRETE | chosen
-    build.build(build.compose([f"{g}={o}" for g, o in chosen.items()]))
+    config = build.compose([f"{g}={o}" for g, o in chosen.items()])
+    build.build(config)
+    assert build.foreign_code(config) == []  # its runs are read without --trust
 
 
 def discrete(option: str) -> bool:
@@ -81,6 +83,7 @@ def discrete(option: str) -> bool:
 def test_an_experiment_composes_builds_and_states_only_differences(name):
     config = build.compose([f"experiment={name}"])
     build.build(config)
+    assert build.foreign_code(config) == []
     overlay = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
     overlay.pop("defaults", None)
     groups = [line.split()[-2:] for line in defaults_of(CONF / "experiment" / f"{name}.yaml")]

@@ -159,3 +159,29 @@ def test_lists_of_plain_values_take_one_line_and_nothing_is_changed(tmp_path):
     assert read_json(path) == content
     assert "  [1, -2.5e-07],\n" in path.read_text()
     assert '"e": ["p", "q"]\n' in path.read_text()
+
+
+def test_links_that_lead_out_of_a_folder_are_named_and_nothing_is_written_where_they_lead(tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("mine")
+    path = tmp_path / "run"
+    for folder in ("checkpoints", ".hydra"):
+        (path / folder).mkdir(parents=True)
+    links = {"lock": own, "figures": tmp_path, ".hydra/config.yaml.partial": own}
+    for name, where in links.items():
+        (path / name).symlink_to(where)
+    (path / "checkpoints" / "best.pt").symlink_to("latest.pt")  # within
+    said = ", ".join(f"{name} → {links[name]}" for name in sorted(links))
+    with pytest.raises(FolderRefused, match=f"has links out of it, .*: {said}$"), RunFolder(path).lock():
+        pass
+    assert own.read_text() == "mine"
+
+
+def test_a_folder_that_is_a_link_itself_and_the_links_of_a_tracker_are_no_harm(tmp_path):
+    """W&B links its own log out of the folder of every run."""
+    logs = tmp_path / "elsewhere" / "run" / "wandb" / "offline-run-1" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug-core.log").symlink_to(tmp_path / "core.log")
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere" / "run")
+    with RunFolder(tmp_path / "run").lock():
+        assert RunFolder(tmp_path / "run").links_out() == []

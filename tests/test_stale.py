@@ -237,14 +237,19 @@ def test_what_reads_a_run_refuses_one_of_other_code_unless_it_may_be_stale(proje
     project.edit("weather.py", "0.2", "0.3")
     project.forget()
     monkeypatch.setattr(replay, "make_film", lambda learner, evaluation, theta, filming, path: path)
-    for read in (metarl_exp.load, lambda run: evaluate.evaluate(run, []), lambda run: replay.replay(run, [])):
+    readers = (
+        lambda run: metarl_exp.load(run, trust=True),
+        lambda run: evaluate.evaluate(run, [], trust=True),
+        lambda run: replay.replay(run, [], trust=True),
+    )
+    for read in readers:
         with pytest.raises(ValueError, match=r"the code of weather has changed; .*\(stale=true\)"):
             read(run)
-    assert metarl_exp.load(run, stale=True).policy is not None
-    assert evaluate.evaluate(run, ["stale=true"]).name == "evaluation_stale-true_theta-best.json"
-    assert replay.replay(run, ["stale=true"]).name == "replay_stale-true.gif"
+    assert metarl_exp.load(run, stale=True, trust=True).policy is not None
+    assert evaluate.evaluate(run, ["stale=true"], trust=True).name == "evaluation_stale-true_theta-best.json"
+    assert replay.replay(run, ["stale=true"], trust=True).name == "replay_stale-true.gif"
     with pytest.raises(ValueError, match="stale='maybe': must be true or false"):
-        evaluate.evaluate(run, ["stale=maybe"])
+        evaluate.evaluate(run, ["stale=maybe"], trust=True)
 
 
 def test_a_run_does_not_start_from_one_of_other_code(project):
@@ -262,7 +267,7 @@ def test_a_module_that_cannot_be_imported_any_more_is_one_line(project):
     (project.root / "wind.py").unlink()
     project.forget()
     with pytest.raises(ValueError, match="No module named 'wind'"):
-        metarl_exp.load(run)
+        metarl_exp.load(run, trust=True)
 
 
 # ---- what there is to compare

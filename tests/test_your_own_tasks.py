@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_exp import check, train
+from metarl_exp import check, evaluate, train
 from metarl_exp.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def test_the_page_has_the_files_and_commands_that_this_test_looks_for():
     assert set(FILES) == {"wind.py", "tasks/wind.yaml", "tasks/swing.yaml"}
     assert PAGE.count("```") == 2 * len(FILES)
     verbs = [command.split()[0] for command in COMMANDS]
-    assert verbs == ["metarl-check", "metarl-check", "metarl-train", "metarl-check", "metarl-train"]
+    assert verbs == [f"metarl-{verb}" for verb in ("check", "check", "train", "evaluate", "check", "train")]
 
 
 def test_it_is_about_thirty_lines():
@@ -66,6 +66,22 @@ def test_the_trainings_run_to_the_end(command, folder, monkeypatch, capfd):
     identity = run.read_json("provenance.json")["environment"]
     assert identity["id"] == ("wind.Wind" if "wind" in command else "metarl_exp.tasks.GymnasiumTasks")
     assert re.fullmatch("[0-9a-f]{10}", identity["golden"])
+    if "wind" in command:
+        require_readable_if_trusted(path, monkeypatch, capfd)
+
+
+def require_readable_if_trusted(run, monkeypatch, capfd):
+    """The page's command for a run on tasks of one's own, without its flag and with it."""
+    (reads,) = (command for command in COMMANDS if command.startswith("metarl-evaluate"))
+    typed = shlex.split(reads.replace("RUN", run.name))
+    monkeypatch.setattr(sys, "argv", [word for word in typed if word != "--trust"])
+    with pytest.raises(SystemExit, match=r"would run tasks\._target_=wind\.Wind; .* type --trust"):
+        evaluate.main()
+    monkeypatch.setattr(sys, "argv", typed)
+    evaluate.main()
+    printed = capfd.readouterr().out
+    assert f"outputs/{run.name} is trusted to run tasks._target_=wind.Wind\n" in printed
+    assert "written: " in printed
 
 
 def test_a_module_of_the_current_folder_counts_for_an_installed_command_too(folder):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp import provenance, sources
-from metarl_exp.build.components import class_of
+from metarl_exp.build.classes import class_of
 from metarl_exp.build.components import component as component
 from metarl_exp.build.components import task_node as task_node
 from metarl_exp.build.composing import canonical as canonical
@@ -30,9 +30,15 @@ from metarl_exp.build.devices import device_continued as device_continued
 from metarl_exp.build.devices import device_named, device_to_read_on
 from metarl_exp.build.overrides import check_overrides as check_overrides
 from metarl_exp.build.plausible import ANY_MACHINE, require_adapting, require_plausible, require_room
-from metarl_exp.build.storing import require_config
+from metarl_exp.build.stored import configuration
+from metarl_exp.build.stored import evaluation_with as evaluation_with
+from metarl_exp.build.stored import theta_iteration as theta_iteration
+from metarl_exp.build.stored import typed as typed
 from metarl_exp.build.storing import store_config as store_config
-from metarl_exp.checkpoint import load_theta, read
+from metarl_exp.build.trust import consequences as consequences
+from metarl_exp.build.trust import foreign_code as foreign_code
+from metarl_exp.build.trust import refuse_unless_data
+from metarl_exp.checkpoint import load_theta
 from metarl_exp.evaluation import Evaluation
 from metarl_exp.files import DamagedFile, file_name
 from metarl_exp.identity import Identified, identified
@@ -41,11 +47,11 @@ from metarl_exp.ranks import ALONE, Ranks
 from metarl_exp.run_folder import FolderRefused, RunFolder
 from metarl_exp.streams import streams
 from metarl_exp.tasks.base import Closeable, TaskDistribution
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.guard import guarded, limited
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
 from metarl_exp.tracker import Tracker
-from metarl_exp.validation import nearest, require_flag
+from metarl_exp.validation import require_flag
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
 NOT_IN_FINGERPRINT = (
@@ -92,11 +98,12 @@ def fingerprint(config: DictConfig) -> str:
     return hashlib.sha256(json.dumps(_fingerprinted(config), sort_keys=True).encode()).hexdigest()[:10]
 
 
-def _fingerprinted(config: DictConfig) -> dict[str, Any]:
+def _fingerprinted(config: DictConfig, like: DictConfig | None = None) -> dict[str, Any]:
+    """Values by dotted keys, but for neutral ones, and those without effect on the tasks of `like`."""
     tree = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
-    idle = _without_effect(config)
+    idle = _without_effect(like or config)
     found = ((key, value) for key, value in leaves(tree) if key.split(".")[:2] not in idle)
     return {key: value for key, value in found if not _is_neutral(key, value)}
 
@@ -169,16 +176,22 @@ def build(config: DictConfig, ranks: Ranks = ALONE, memory: float = ANY_MACHINE)
     _rehearsed.add(rehearsed)
     if config.init_from is not None:
         learner.theta = load_theta(Path(config.init_from), "best", like=learner.theta)
-        _require_current(Path(config.init_from), "run it again (restart=true), and start from its new folder")
+        _refuse_stale_start(Path(config.init_from), config)
     return Parts(learner, evaluation, component("tracker", config.tracker))
 
 
 def task_distribution(config: DictConfig) -> TaskDistribution:
     """The tasks as the policy meets them: told, if it is an oracle; then as trials, if there are any."""
-    tasks = component("tasks", config.tasks)
+    tasks = tasks_of(config.tasks, config.environment_timeout)
     if config.oracle:
         tasks = Oracle(tasks)
     return tasks if config.trial_episodes is None else Trials(tasks, config.trial_episodes)
+
+
+def tasks_of(node: DictConfig, limit: float) -> TaskDistribution:
+    """The distribution that a node describes. EnvironmentFailure if making it exits, or takes more than `limit` s."""
+    with limited(f"making the tasks ({node.get('_target_')})", limit):
+        return component("tasks", node)
 
 
 def task_settings(config: DictConfig) -> str:
@@ -207,7 +220,7 @@ def environments(config: DictConfig) -> Identified:
     given: Any = OmegaConf.to_container(config.tasks, resolve=True)
     idle, name = [key for _, key in _without_effect(config)], given.pop("_target_")
     settings = {k: v for k, v in given.items() if k not in idle and not _is_neutral(f"tasks.{k}", v)}
-    distribution = component("tasks", config.tasks)
+    distribution = tasks_of(config.tasks, config.environment_timeout)
     with guarded("the golden rollout", config.environment_timeout):
         found = identified(name, distribution, settings)
     if isinstance(distribution, Closeable):
@@ -216,8 +229,8 @@ def environments(config: DictConfig) -> Identified:
 
 
 def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:
-    """Fingerprinted keys in which two configurations differ, as «key: one ≠ other»."""
-    one, two = _fingerprinted(config), _fingerprinted(other)
+    """Fingerprinted keys in which two configurations differ, as «key: one ≠ other»; the other is data alone."""
+    one, two = _fingerprinted(config), _fingerprinted(other, like=config)
     return [f"{key}: {one.get(key)} ≠ {two.get(key)}" for key in sorted(one | two) if one.get(key) != two.get(key)]
 
 
@@ -227,7 +240,7 @@ def refuse_other_run(config: DictConfig, folder: Path) -> None:
     What is missing or damaged is not compared: the run makes it again, or says why it cannot.
     """
     with suppress(FileNotFoundError, DamagedFile):
-        stored = load_config(folder)
+        stored = _stored(folder)
         differing = differing_keys(config, stored)
         if stored.seed != config.seed:
             differing.append(f"seed: {config.seed} ≠ {stored.seed}")
@@ -257,67 +270,65 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(inner)
 
 
-def _changed_since(run: Path, config: DictConfig) -> str | None:
-    """A sentence on what has changed since a run; None if nothing has, or nothing is known of it."""
+def _changed_since(run: Path, config: DictConfig, made: bool = True) -> str | None:
+    """A sentence on what has changed since a run; None if nothing has, or nothing is known of it.
+
+    Environments are compared if they may be `made` from this configuration.
+    """
     record = RunFolder(run).provenance()
-    identify = None if config.allow_stateful else partial(environments, config)
+    identify = partial(environments, config) if made and not config.allow_stateful else None
     found = provenance.changes(record, identify) if record else []
     return f"{run} is a run of other code: {'; '.join(found)}" if found else None
 
 
-def load_config(run: str | Path) -> DictConfig:
-    """The configuration that a run was made from. Raises DamagedFile."""
-    path = Path(run) / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
-    require_config(path)
-    config = OmegaConf.load(path)
+def _stored(run: str | Path) -> DictConfig:
+    """The configuration of a run as data, with the keys that there are today. Raises as `configuration` does."""
+    config = configuration(Path(run))
     for key, value in ADDED.items():
         if OmegaConf.select(config, key) is None:  # stored before there was this key
             OmegaConf.update(config, key, value, force_add=True)
-    return config  # type: ignore[return-value]
+    return config
 
 
-def load(run: str | Path, which: str = "best", stale: bool = False) -> MetaLearner:
+def load_config(run: str | Path, trust: bool = False) -> DictConfig:
+    """The configuration that a run was made from, for it to be built again.
+
+    Raises ValueError if that would run foreign code, or follow links out of the folder, unless it is to be trusted.
+    """
+    config = _stored(run)
+    if not trust:
+        refuse_unless_data(Path(run), config)
+    return config
+
+
+def load(run: str | Path, which: str = "best", stale: bool = False, trust: bool = False) -> MetaLearner:
     """The learner of a run with its θ: `which` is `best`, `latest` or `initial`. Its task stream starts afresh.
 
     It is on the run's device, or on the CPU where there is no such device. Raises ValueError if code or environments
-    have changed since the run, unless it may be `stale`.
+    have changed since the run, unless it may be `stale`; and, unless whoever wrote the folder is to be trusted, if it
+    leads to code that comes with neither this package nor Gymnasium, or has links to somewhere else.
     """
-    config = load_config(run)
     require_flag("stale", stale)
-    if not stale:
-        _require_current(Path(run), "run it again (restart=true), or take it as it is (stale=true)")
+    require_flag("trust", trust)
+    config = load_config(run, trust)
+    if not stale and (changed := _changed_since(Path(run), config)):
+        raise ValueError(f"{changed}; run it again (restart=true), or take it as it is (stale=true)")
     config.device = str(device_to_read_on(config.device))
+    if which != "initial":
+        config.init_from = None  # where the run started from: its θ is its own
     learner = build(config).learner
     if which != "initial":
         learner.theta = load_theta(Path(run), which, like=learner.theta)
     return learner
 
 
-def _require_current(run: Path, otherwise: str) -> None:
-    """Raise ValueError if code or environments have changed since a run. A folder with a θ alone cannot tell."""
-    if (run / ".hydra" / "config.yaml").is_file() and (changed := _changed_since(run, load_config(run))):
-        raise ValueError(f"{changed}; {otherwise}")
+def _refuse_stale_start(run: Path, config: DictConfig) -> None:
+    """Raise ValueError if code or environments have changed since the run that another one is to start from.
 
-
-def typed(text: str) -> Any:
-    """The value that a text means, as on a command line: a number, a list, true, null or a string."""
-    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index]
-
-
-def evaluation_with(config: DictConfig, settings: dict[str, str], beside: Sequence[str] = ()) -> Evaluation:
-    """A run's evaluation with some of its keys set anew, from text; `beside` are keys that the caller takes itself."""
-    node = OmegaConf.to_container(config.evaluation, resolve=True)
-    assert isinstance(node, dict)
-    keys = [*beside, *(str(k) for k in node if k != "_target_")]
-    for key, text in settings.items():
-        if key not in keys:
-            raise ValueError(f"unknown key {key!r}{nearest(key, keys)}: keys are {', '.join(keys)}")
-        node[key] = typed(text)
-    return component("evaluation", OmegaConf.create(node))
-
-
-def theta_iteration(run: str | Path, which: str) -> int:
-    """How many outer steps are behind a θ of a run."""
-    return 0 if which == "initial" else read(Path(run) / "checkpoints" / f"{which}.pt")["iteration"]
+    A folder with a θ alone cannot tell. Its environments are made, and compared, if they lead to no other foreign code
+    than those of the run that is to start.
+    """
+    if (run / ".hydra" / "config.yaml").is_file():
+        before = _stored(run)
+        if changed := _changed_since(run, before, made=set(foreign_code(before)) <= set(foreign_code(config))):
+            raise ValueError(f"{changed}; run it again (restart=true), and start from its new folder")

@@ -6,25 +6,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from metarl_exp.build.classes import class_of
 from metarl_exp.build.composing import compose, options
 from metarl_exp.build.overrides import check_overrides
 from metarl_exp.build.plausible import require_kinds
+from metarl_exp.build.trust import leads_further
 from metarl_exp.sources import reach_current_folder
 from metarl_exp.validation import nearest
 
 
-def component(group: str, node: DictConfig, **wired: Any) -> Any:
+def component(group: str, node: Mapping[Any, Any], **wired: Any) -> Any:
     """Construct the component of a group from its node and the parts it is wired to.
 
-    Raises ValueError for a class that does not exist, and for keys that its constructor does not take, or lacks.
+    Raises ValueError for a class that does not exist, for keys that its constructor does not take, or lacks, and for
+    the name of another class inside the node: what Hydra would make of it is no component.
     """
     target = class_of(group, node)
     keys = [str(key) for key in node if key != "_target_"]
@@ -38,31 +39,29 @@ def component(group: str, node: DictConfig, **wired: Any) -> Any:
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
         raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
-    require_kinds(group, node, target, takes)
-    return instantiate(node, _partial_=True, _convert_="all")(**{k: v for k, v in wired.items() if k in takes})
+    settings = _settings(group, node)
+    require_kinds(group, settings, target, takes)
+    if leads_further(group, node):
+        reach_current_folder()
+    return target(**settings, **{k: v for k, v in wired.items() if k in takes})
 
 
-def class_of(group: str, node: DictConfig) -> Any:
-    """The class that a group's node names. Raises ValueError if it names none, or one that does not exist."""
-    if "_target_" not in node:
-        raise ValueError(f"missing key '{group}._target_': the dotted name of a class")
-    found = located(f"{group}._target_", node["_target_"])
-    if not isinstance(found, type):
-        raise ValueError(f"{group}._target_={node['_target_']!r}: is a {type(found).__name__} and no class")
-    return found
+def _settings(group: str, node: Mapping[Any, Any]) -> dict[str, Any]:
+    """A node's values without its class. Raises ValueError for a further class among them."""
+    config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    del values["_target_"]
+    for key, target in _targets(values, group):
+        raise ValueError(f"{key}={target!r}: {group} has one class, {group}._target_, and its settings have none")
+    return values
 
 
-def located(field: str, target: str) -> Any:
-    """What a dotted name stands for; modules of the current folder count, as with `python -m`. Raises ValueError."""
-    reach_current_folder()
-    module, _, name = str(target).rpartition(".")
-    try:
-        found = vars(import_module(module))
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{field}={target!r}: {error}") from error
-    if name not in found:
-        raise ValueError(f"{field}={target!r}: {module} has no {name!r}{nearest(name, found)}")
-    return found[name]
+def _targets(tree: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every `_target_` in a tree of dicts and lists, by its dotted key."""
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        if name == "_target_":
+            yield f"{key}.{name}", value
+        yield from _targets(value, f"{key}.{name}")
 
 
 def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -> DictConfig:

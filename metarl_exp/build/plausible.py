@@ -92,9 +92,9 @@ def _kinds(annotation: Any) -> list[str]:
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
-    if OmegaConf.is_dict(value) or isinstance(value, Mapping):
+    if isinstance(value, Mapping):
         return "a mapping {key: value}"
-    if OmegaConf.is_list(value) or isinstance(value, list | tuple):
+    if isinstance(value, list | tuple):
         return "a list [a, b]"
     return "a single value"
 

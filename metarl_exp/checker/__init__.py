@@ -15,7 +15,7 @@ from metarl_exp.tasks.base import Closeable, TaskDistribution
 from metarl_exp.tasks.guard import guarded
 from metarl_exp.types import EnvironmentFailure
 
-__all__ = ["FAULT", "NOTE", "NOT_RUN", "PASSED", "Finding", "check"]
+__all__ = ["FAULT", "LIMIT", "NOTE", "NOT_RUN", "PASSED", "Finding", "check"]
 
 LIMIT = 300.0  # s, of one check; ours, as environment_timeout
 

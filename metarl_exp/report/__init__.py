@@ -17,16 +17,16 @@ from metarl_exp.files import DamagedFile, write_atomically
 from metarl_exp.report.overview import Overview
 from metarl_exp.report.page import render
 from metarl_exp.report.runs import read
-from metarl_exp.sweep import statuses, sweeps
+from metarl_exp.sweep import contained, statuses, sweeps
 
 
 def write(root: Path, output: Path) -> Path:
-    """Write the page on every job under `root`. Raises ValueError if there is none."""
+    """Write the page on every job under `root`, with nothing that is elsewhere. Raises ValueError if there is none."""
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
     overview = Overview()
     for status in statuses(root):
-        overview.take(read(status, overview.draws))
+        overview.take(read(contained(status, root), overview.draws))
     if not overview.total:
         raise ValueError(f"no jobs in {root}")
     page = render(root.resolve().name, overview, [*commands(root), *overview.commands])

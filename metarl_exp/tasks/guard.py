@@ -5,7 +5,6 @@ changes what belongs to the whole process, that is put back.
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from metarl_exp.awake import SHORTEST, Countdown
 from metarl_exp.types import EnvironmentFailure
 
 
@@ -64,14 +64,15 @@ def foreign() -> Iterator[None]:
 
 @contextmanager
 def guarded(where: str, limit: float | None = None) -> Iterator[None]:
-    """Raise EnvironmentFailure, saying where, for any exception or `sys.exit` in the block, or after `limit` seconds.
+    """Raise EnvironmentFailure, saying where, for any exception or exit in the block, or after `limit` seconds.
 
     What happened is its cause, with its own traceback: that of the line which hangs, too, since the alarm interrupts
-    it. A failure from within is told further, with the cause that it had. Ctrl-C passes. An alarm needs the main
-    thread, and a call into C that never returns holds it off; in a worker such an environment can be killed.
+    it. A failure from within is told further, with the cause that it had. Ctrl-C passes. Seconds are those in which
+    the process ran. An alarm needs the main thread, and so does the answer to `os._exit`; a call into C that never
+    returns holds the alarm off. In a worker such an environment can be killed.
     """
     try:
-        with _alarm(limit):
+        with _alarm(limit), _staying():
             yield
     except (Exception, SystemExit) as error:
         if isinstance(error, EnvironmentFailure):
@@ -80,33 +81,91 @@ def guarded(where: str, limit: float | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def limited(where: str, limit: float | None) -> Iterator[None]:
+    """Raise EnvironmentFailure as `guarded` does for a block that exits or takes too long; other exceptions pass."""
+    try:
+        with _alarm(limit), _staying():
+            yield
+    except (TimeoutError, SystemExit) as error:
+        raise EnvironmentFailure(f"{where}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def unhurried() -> Iterator[None]:
-    """No limit of a guard around this block runs during it; it has afterwards what it had before."""
-    if threading.current_thread() is not threading.main_thread():
+    """No limit of a guard around this block runs during it; each has afterwards what it had before."""
+    if not _in_main_thread():
         yield
         return
-    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    waiting = limits[:]
+    limits.clear()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, left)
+        limits[:] = waiting
+        for countdown in limits:
+            countdown.skip()
+        _wind()
+
+
+limits: list[Countdown] = []  # of the guards around what runs, the innermost last
+os.register_at_fork(after_in_child=limits.clear)  # a child has no timer
 
 
 @contextmanager
 def _alarm(limit: float | None) -> Iterator[None]:
-    if limit is None or threading.current_thread() is not threading.main_thread():
+    if limit is None or not _in_main_thread():
         yield
         return
-
-    def ring(*_: Any) -> None:
-        raise TimeoutError(f"no answer within {limit:g} s")
-
-    previous, began = signal.signal(signal.SIGALRM, ring), time.monotonic()
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, limit)  # s that a guard around this one has left; 0: there is none
+    depth, previous = len(limits), signal.signal(signal.SIGALRM, _ring)
+    limits.append(Countdown(limit))
+    _wind()
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-        if outer:  # not at once, or its alarm would ring here and be taken for this one's
-            signal.setitimer(signal.ITIMER_REAL, max(0.01, outer - (time.monotonic() - began)))
+        del limits[depth:]
+        for countdown in limits:
+            countdown.look()
+        _wind()
+
+
+def _ring(*_: Any) -> None:
+    """Count for all limits. Only the innermost guard's may end what runs: another's would be taken for it."""
+    for countdown in limits:
+        countdown.look()
+    if limits and limits[-1].left <= 0:
+        raise TimeoutError(f"no answer within {limits[-1].limit:g} s")
+    _wind()
+
+
+def _wind() -> None:
+    """Set the alarm for whoever looks next; not at once, or it would ring in the guard that has just ended."""
+    if limits:
+        due = min(countdown.pause for countdown in limits) if limits[-1].left > 0 else SHORTEST
+        signal.setitimer(signal.ITIMER_REAL, due)
+
+
+@contextmanager
+def _staying() -> Iterator[None]:
+    """`os._exit` raises SystemExit in the block: nobody could say otherwise why the process has ended."""
+    if not _in_main_thread():
+        yield
+        return
+    here, leave = os.getpid(), os._exit
+
+    def stay(status: int) -> None:
+        if os.getpid() != here or not _in_main_thread():
+            leave(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = stay  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

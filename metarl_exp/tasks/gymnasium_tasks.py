@@ -12,6 +12,7 @@ from torch import Tensor
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.vector.batch import VectorBatch
 from metarl_exp.tasks.vector.fleet import Fleet
+from metarl_exp.tasks.vector.foreign_code import foreign_code
 from metarl_exp.tasks.vector.rebuilt import rebuilt
 from metarl_exp.tasks.vector.recipe import Recipe, Row, constructor
 from metarl_exp.tasks.vector.variation import variation
@@ -40,6 +41,7 @@ class GymnasiumTasks:
     """
 
     without_effect = ("workers", "start_method", "requires")  # on any number
+    foreign_code = staticmethod(foreign_code)
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """What foreign code may do, turned into one kind of failure. More of it in test_sampler.py, where guards are used."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from metarl_exp.tasks import guard
-from metarl_exp.tasks.guard import PROCESS, foreign, guarded, unhurried
+from metarl_exp.tasks.guard import PROCESS, foreign, guarded, limited, unhurried
 from metarl_exp.types import EnvironmentFailure
 
 
@@ -76,6 +77,65 @@ def test_nothing_is_left_behind():
         pass
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def wait_guarded(pipe, limit):
+    """What a process does that is then stopped."""
+    try:
+        with guarded("stopped", limit):
+            pipe.send("waiting")
+            pipe.recv()
+        pipe.send("fine")
+    except EnvironmentFailure as failure:
+        pipe.send(str(failure))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("answered", "said"), [(True, "fine"), (False, "stopped: TimeoutError: no answer within 0.4 s")]
+)
+def test_time_in_which_the_process_was_stopped_is_none_of_the_limit_s(answered, said):
+    """It is stopped for twice its limit. Whoever does not answer then is still found out."""
+    context = multiprocessing.get_context("fork")
+    pipe, other = context.Pipe()
+    process = context.Process(target=wait_guarded, args=(other, 0.4))
+    process.start()
+    assert pipe.recv() == "waiting"
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(0.8)
+    if answered:
+        pipe.send("an answer")
+    os.kill(process.pid, signal.SIGCONT)
+    assert pipe.recv() == said
+    process.join()
+
+
+def test_a_child_that_is_forked_within_a_limit_has_none():
+    with guarded("outer", 0.1), unhurried(), guarded("inner", 60):
+        pid = os.fork()
+        if pid == 0:
+            left = guard.limits or signal.getitimer(signal.ITIMER_REAL)[0]
+            os._exit(3 if left else 0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_os_exit_is_a_failure_too():
+    real = os._exit
+    with pytest.raises(EnvironmentFailure, match=r"^step 1: SystemExit: os._exit\(7\)$"), guarded("step 1"):
+        os._exit(7)
+    assert os._exit is real
+
+
+def test_where_only_time_is_limited_other_exceptions_pass():
+    with pytest.raises(KeyError), limited("making", 60):
+        raise KeyError
+    with (
+        pytest.raises(EnvironmentFailure, match=r"^making: TimeoutError: no answer within 0.1 s$"),
+        limited("making", 0.1),
+    ):
+        time.sleep(60)
+    with pytest.raises(EnvironmentFailure, match=r"^making: SystemExit: os._exit\(0\)$"), limited("making", 60):
+        os._exit(0)
 
 
 def test_outside_the_main_thread_there_is_no_alarm_but_the_failure_is_the_same():

@@ -1,19 +1,20 @@
 """Any Gymnasium environment as a distribution of tasks, on an environment whose every number is known."""
 
 import os
+from collections import Counter
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from metarl_exp import MetaLearner
+from metarl_exp import MetaLearner, build
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.sampler import Sampler
 from metarl_exp.tasks import GymnasiumTasks, LiveEnv, TaskEnv, guard
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.types import EnvironmentFailure, Filmable
-from tests.environments import Camera, Scripted
+from tests.environments import Camera, Faulty, Scripted
 
 CPU = torch.device("cpu")
 GAIN = {"attribute": "gain", "uniform": [1.0, 2.0]}
@@ -487,3 +488,23 @@ def test_a_task_that_changes_the_spaces_is_a_failure():
         match=r"this task's environment has 4 observed numbers and 1 continuous actions, that of other tasks 3",
     ):
         env.reset()
+
+
+@pytest.mark.parametrize("when", ["__init__", "close"])
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("raises", r"Unpicklable: \('broken'"),
+        ("exits", "SystemExit: 3"),
+        ("dies", r"SystemExit: os._exit\(7\)"),
+        ("hangs", "TimeoutError: no answer within 0.2 s"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_or_closed_is_named(when, deed, said, monkeypatch):
+    """By what makes distributions, as a run, the check before it and metarl-check do, with the limit."""
+    monkeypatch.setattr(Faulty, "calls", Counter())
+    node = build.compose(["tasks=pendulum"]).tasks
+    node.id, node.kwargs = "tests.environments:Faulty-v0", {"deed": deed, "when": when}
+    node.vary = {"mass": {"attribute": "mass", "uniform": [0.9, 1.3]}}
+    with pytest.raises(EnvironmentFailure, match=f"^{when} of tasks.id=tests.environments:Faulty-v0: {said}"):
+        build.tasks_of(node, 0.2)

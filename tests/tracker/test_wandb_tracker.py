@@ -1,13 +1,18 @@
 """W&B: a copy that may be absent, offline, broken or hanging, and never in the way (trap 19)."""
 
+import os
+import signal
 import socket
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import wandb
 
+from metarl_exp import build
 from metarl_exp.tracker import NoTracker, RunInfo, WandbTracker
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +110,56 @@ def test_one_that_never_ends_is_left_behind(tmp_path, monkeypatch):
     assert t.thread.is_alive()
     release.set()
     t.thread.join()
+
+
+def services() -> list[int]:
+    """W&B's services of this process that are not zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, fields = path.read_bytes().rpartition(b")")
+            state, parent = fields.split()[:2]
+            if name.endswith(b"(wandb-core") and int(parent) == os.getpid() and state != b"Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_a_service_that_hangs_is_killed_in_time_and_the_next_run_has_a_new_one(tmp_path):
+    """As in a sweep, whose jobs run in one process one after the other."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    t = tracker(finish_timeout=1.0)
+    t.start(run_info(tmp_path / "first"))
+    t.log({"return/step_0": 12.25}, 0)
+    until(lambda: services() and list((tmp_path / "first" / "wandb").glob("offline-run-*")) and t.records.empty())
+    (hanging,) = services()
+    handle = wandb.setup()._connection._proc
+    os.kill(hanging, signal.SIGSTOP)
+    assert "did not answer within 1 s" in t.finish({}, [], failed=False)
+    assert services() == []
+    handle.join()  # or Python would warn of a process that nobody has waited for
+    t.thread.join(PATIENCE)
+    t = tracker()
+    t.start(run_info(tmp_path / "second"))
+    t.log({"return/step_0": 14.25}, 0)
+    assert t.finish({}, [], failed=False) is None
+    assert b"14.25" in stored(tmp_path / "second")
+
+
+@pytest.mark.parametrize(("said", "meant"), [("dryrun", "offline"), ("", "offline"), ("run", "online")])
+def test_what_wandb_mode_may_say_as_well_is_understood(monkeypatch, said, meant):
+    monkeypatch.setenv("WANDB_MODE", said)
+    config = build.compose([])
+    assert build.component("tracker", config.tracker).mode == meant
+
+
+def test_an_empty_mode_in_the_environment_records_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "")
+    t = tracker("")
+    t.start(run_info(tmp_path))
+    t.log({"return/step_0": 12.25}, 0)
+    assert t.finish({}, [], failed=False) is None
+    assert b"12.25" in stored(tmp_path)
 
 
 def test_an_error_inside_wandb_is_reported_and_goes_no_further(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from metarl_exp.tasks.guard import guarded
 from metarl_exp.tasks.spaces import Interface, in_words
 from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
 from metarl_exp.types import EnvironmentFailure, Spec
@@ -38,20 +39,20 @@ class EpisodeEnv(gymnasium.Env[np.ndarray, Any]):
         self.over = self.episode is None
         self.last = np.zeros(self.spec_of_tasks.observation_size, np.float32)
         if self.episode is not None:
-            try:
+            with guarded(self.recipe.name_of(self.episode)):
                 self.last = self._begin(self.episode)
-            except (Exception, SystemExit) as error:
-                raise self._failure(error) from error
         return self.last, {}
 
     def _begin(self, episode: EpisodeKey) -> np.ndarray:
         settings = self.recipe.settings(episode.row)
         if self.env is None or settings.argument != self.arguments:
             self.close()
-            self.env = self.recipe.make(settings.argument, self.render_mode)
+            with self.recipe.calling("__init__"):
+                self.env = self.recipe.make(settings.argument, self.render_mode)
             self.arguments = settings.argument
         self.recipe.apply(self.env, settings)
-        observation, _ = self.env.reset(seed=episode.seed, options=settings.option or None)
+        with self.recipe.calling("reset"):
+            observation, _ = self.env.reset(seed=episode.seed, options=settings.option or None)
         self.recipe.require_applied(self.env, settings)
         self._look(self.env)
         return self.interface.observe(observation)
@@ -94,5 +95,6 @@ class EpisodeEnv(gymnasium.Env[np.ndarray, Any]):
 
     def close(self) -> None:
         if self.env is not None:
-            self.env.close()
+            with self.recipe.calling("close"):
+                self.env.close()
             self.env = None

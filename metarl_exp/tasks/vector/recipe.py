@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -15,11 +16,12 @@ from gymnasium.envs.registration import (
     parse_env_id,
 )
 
-from metarl_exp.tasks.guard import foreign
+from metarl_exp.tasks.guard import foreign, guarded
 from metarl_exp.tasks.spaces import Interface
 from metarl_exp.tasks.vector.derived import renewals, require_free
 from metarl_exp.tasks.vector.path import KINDS, Path, shown
 from metarl_exp.tasks.vector.variation import Variation, require_apart
+from metarl_exp.types import EnvironmentFailure
 from metarl_exp.validation import nearest
 
 Row = tuple[float, ...]
@@ -102,6 +104,10 @@ class Recipe:
             env = wrapper(env, **its_kwargs)
         return env
 
+    def calling(self, name: str) -> AbstractContextManager[None]:
+        """A guard around a call into an environment, such as `reset`, that says which one failed in it."""
+        return guarded(f"{name} of tasks.id={self.id}")
+
     def apply(self, env: gymnasium.Env[Any, Any], settings: Settings) -> None:
         """Put a task into an environment that is about to be reset, and renew what follows from it.
 
@@ -162,16 +168,16 @@ class Recipe:
     def probe(self, row: Row) -> Interface:
         """Make one environment, put a task in, and say what a policy has to know.
 
-        Raises ValueError for an unknown environment, and for places that are not there or do not take the task.
+        Raises ValueError for an unknown environment, and for places that are not there or do not take the task, and
+        EnvironmentFailure for an environment that cannot be made or closed.
         """
         settings = self.settings(row)
         with foreign():
             try:
-                env = self.make(settings.argument)
-            except gymnasium.error.Error as error:
-                raise ValueError(f"tasks.id={self.id!r}: {error}") from error
-            except TypeError:
-                self._require_arguments()
+                with self.calling("__init__"):
+                    env = self.make(settings.argument)
+            except EnvironmentFailure as failure:
+                self._require_made(failure.__cause__)
                 raise
             try:
                 self._require_places(env)
@@ -179,7 +185,17 @@ class Recipe:
                 self.renews = bool(renewals(env.unwrapped, self.paths.values(), code_ran=bool(settings.wrapper)))
                 return Interface(env.observation_space, env.action_space)
             finally:
-                env.close()
+                with self.calling("close"):
+                    env.close()
+
+    def _require_made(self, error: BaseException | None) -> None:
+        """Raise what says better why there is no environment than that its constructor failed, if anything does."""
+        if isinstance(error, gymnasium.error.Error):
+            raise ValueError(f"tasks.id={self.id!r}: {error}") from error
+        if isinstance(error, ImportError):
+            raise error
+        if isinstance(error, TypeError):
+            self._require_arguments()
 
     def _require_places(self, env: gymnasium.Env[Any, Any]) -> None:
         """Raise ValueError for a place that this environment does not have, naming the nearest one."""

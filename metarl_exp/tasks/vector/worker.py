@@ -3,7 +3,7 @@
 It goes back through the pipe like an observation, with its traceback as text, whatever the environment raised and
 whether or not that can be pickled. Signals: SIGUSR1 interrupts an environment that is late, so that the traceback is
 that of the line which hangs; SIGTERM closes the environments and ends the worker; a fault (SIGSEGV, SIGABRT) writes
-where it was to a file. No worker outlives the process that started it.
+where it was to `Faults`. No worker outlives the process that started it.
 """
 
 import faulthandler
@@ -14,8 +14,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from multiprocessing.reduction import DupFd
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -23,6 +24,8 @@ import numpy as np
 from metarl_exp.tasks.vector.batch import FLAGS, InProcess
 from metarl_exp.tasks.vector.episode_env import EpisodeEnv
 from metarl_exp.tasks.vector.recipe import EpisodeKey
+
+LATE = "no answer within the time limit"
 
 
 class Failure(NamedTuple):
@@ -32,6 +35,28 @@ class Failure(NamedTuple):
     traceback: str
 
 
+class Faults:
+    """A file that the fault handler of a worker writes to, and its owner reads. Without a name, it ends with them."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            self.file: IO[str] = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # open as long as the worker runs
+        else:
+            self.file = os.fdopen(descriptor, "r+", encoding="utf-8")
+
+    def __reduce__(self) -> Any:
+        """To a worker that is being started."""
+        return _handed_over, (DupFd(self.file.fileno()),)
+
+    def read(self) -> str:
+        self.file.seek(0)
+        return self.file.read()
+
+
+def _handed_over(handle: Any) -> Faults:
+    return Faults(handle.detach())
+
+
 class Share(gymnasium.Env[np.ndarray, Any]):
     """The episodes of one worker, as one environment with arrays for rewards.
 
@@ -39,7 +64,7 @@ class Share(gymnasium.Env[np.ndarray, Any]):
     workers; only in another one the signals of a worker are set up.
     """
 
-    def __init__(self, make: Callable[[], EpisodeEnv], size: int, owner: int, faults: Path) -> None:
+    def __init__(self, make: Callable[[], EpisodeEnv], size: int, owner: int, faults: Faults) -> None:
         self.pool = InProcess(make, size)
         self.observation_space = self.pool.vector.observation_space
         self.action_space = self.pool.vector.action_space
@@ -49,9 +74,9 @@ class Share(gymnasium.Env[np.ndarray, Any]):
         if os.getpid() != owner:
             self._become_worker(faults)
 
-    def _become_worker(self, faults: Path) -> None:
-        self.faults = faults.open("w", encoding="utf-8")  # kept open: the fault handler writes to its descriptor
-        faulthandler.enable(self.faults, all_threads=False)
+    def _become_worker(self, faults: Faults) -> None:
+        self.faults = faults  # kept open: the fault handler writes to its descriptor
+        faulthandler.enable(faults.file, all_threads=False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's, who ends its workers
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, self._end)
@@ -64,7 +89,7 @@ class Share(gymnasium.Env[np.ndarray, Any]):
 
     def _interrupt(self, *_: Any) -> None:
         if self.busy:
-            raise TimeoutError("no answer within the time limit")
+            raise TimeoutError(LATE)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -86,18 +111,21 @@ class Share(gymnasium.Env[np.ndarray, Any]):
         """What the deed gives, or the failure that it ended in."""
         try:
             self.busy = True
-            return deed()
+            answer = deed()
         except (Exception, SystemExit) as error:
-            if self.ending:
-                raise
-            return Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
+            answer = Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
         finally:
             self.busy = False
+        if self.ending:
+            self.close()
+        return answer
 
     def close(self) -> None:
+        """Close the environments; and end, if the worker was told to, by the signal that told it."""
         self.pool.close()
-        if self.ending:
-            os._exit(0)  # nothing is left to do, and taking an interpreter with torch apart takes its time
+        if self.ending:  # nothing is left to do, and taking an interpreter with torch apart takes its time
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _die_with_parent() -> None:

@@ -10,19 +10,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import connection, get_context
+from multiprocessing import active_children, connection, get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
+from metarl_exp.tasks.guard import limited
 from metarl_exp.tasks.vector.batch import GRACE, Answer, flags
 from metarl_exp.tasks.vector.episode_env import EpisodeEnv
 from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
-from metarl_exp.tasks.vector.worker import Failure, Share
+from metarl_exp.tasks.vector.worker import LATE, Failure, Faults, Share
 from metarl_exp.types import EnvironmentFailure
+
+START = 600.0  # s: for workers to start, each of which may have to import everything; ours
 
 
 class WorkerTraceback(Exception):
@@ -40,21 +42,33 @@ class InWorkers:
     ) -> None:
         self.recipe, self.size = recipe, size
         self.share = -(-size // workers)  # episodes a worker, rounded up; the last one may have fewer
-        self.faults = TemporaryDirectory(prefix="metarl_exp-")
         if start_method == "forkserver":
             get_context(start_method).set_forkserver_preload([Share.__module__])  # imports once, not in every worker
-        shares = range(-(-size // self.share))
-        makers = [partial(Share, make, self.share, os.getpid(), self._faults_of(i)) for i in shares]
+        self.faults = [Faults() for _ in range(-(-size // self.share))]
+        makers = [partial(Share, make, self.share, os.getpid(), faults) for faults in self.faults]
+        with limited(f"starting workers (tasks.start_method={start_method})", START), self._all_or_none():
+            try:
+                self.vector = AsyncVectorEnv(makers, context=start_method, autoreset_mode=AutoresetMode.DISABLED)
+            except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+                raise EnvironmentFailure(
+                    f"a worker died while it started (tasks.start_method={start_method}); what it printed says why"
+                ) from error
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Kill the workers that were started in the block if it fails."""
+        before = active_children()
         try:
-            self.vector = AsyncVectorEnv(makers, context=start_method, autoreset_mode=AutoresetMode.DISABLED)
-        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            raise EnvironmentFailure(
-                f"a worker died while it started (tasks.start_method={start_method}); what it printed says why"
-            ) from error
+            yield
+        except BaseException:
+            for process in set(active_children()).difference(before):
+                process.kill()
+            self._forget_faults()
+            raise
 
     def start(self, episodes: Sequence[EpisodeKey]) -> np.ndarray:
         self.episodes = [episodes[i : i + self.share] for i in range(0, self.size, self.share)]
-        with self._deaths_reported():
+        with self._ends_explained():
             self.vector.set_attr("episodes", self.episodes)
             self.vector.reset_async()
             self._wait()
@@ -66,7 +80,7 @@ class InWorkers:
         width = len(self.episodes)
         padded = np.zeros((width * self.share, *actions.shape[1:]), actions.dtype)
         padded[: self.size] = actions
-        with self._deaths_reported():
+        with self._ends_explained():
             self.vector.step_async(padded.reshape(width, self.share, *actions.shape[1:]))
             self._wait()
             observation, reward, _, _, info = self.vector.step_wait()
@@ -89,8 +103,12 @@ class InWorkers:
         for pipe in self.vector.parent_pipes:
             if pipe is not None:
                 pipe.close()
+        self._forget_faults()
         self.vector.closed = True
-        self.faults.cleanup()
+
+    def _forget_faults(self) -> None:
+        for faults in self.faults:
+            faults.file.close()
 
     # ---- what may go wrong
 
@@ -101,20 +119,23 @@ class InWorkers:
             while late:
                 for pipe in connection.wait(list(late)):
                     del late[pipe]  # type: ignore[arg-type]
-        except TimeoutError:
+        except TimeoutError as error:
             for worker in late.values():
                 self._signal(worker, signal.SIGUSR1)
             deadline = time.monotonic() + GRACE
-            self._raise_failures([self._excuse(worker, deadline) for worker in late.values()])
+            excuses = [self._excuse(worker, deadline) for worker in late.values()]
+            self._raise_failures([e._replace(reason=e.reason.replace(LATE, str(error))) for e in excuses])
 
     def _excuse(self, worker: int, deadline: float) -> Failure:
         """What an interrupted worker was doing instead of answering."""
         pipe = self.vector.parent_pipes[worker]
+        if self._is_stopped(worker):
+            return Failure(f"{self._held_by(worker)} is stopped: TimeoutError: {LATE}", "")
         if not pipe.poll(max(0.0, deadline - time.monotonic())):
             self._signal(worker, signal.SIGABRT)
             self.vector.processes[worker].join(GRACE)
-            reason = f"{self._held_by(worker)}: TimeoutError: no answer within the time limit, nor to an interruption"
-            return Failure(reason, self._faults_of(worker).read_text(encoding="utf-8"))
+            reason = f"{self._held_by(worker)}: TimeoutError: {LATE}, nor to an interruption"
+            return Failure(reason, self.faults[worker].read())
         try:
             answer, _ = pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -125,11 +146,24 @@ class InWorkers:
         with suppress(ProcessLookupError):
             os.kill(self.vector.processes[worker].pid or 0, number)
 
+    def _is_stopped(self, worker: int) -> bool:
+        """Whether a signal has stopped a worker, as far as the system says."""
+        with suppress(OSError):
+            status = Path(f"/proc/{self.vector.processes[worker].pid}/stat").read_bytes()
+            return status.rpartition(b")")[2].split()[0] in b"Tt"
+        return False
+
     @contextmanager
-    def _deaths_reported(self) -> Iterator[None]:
-        """Turn the broken pipe of a dead worker into what is known of its end."""
+    def _ends_explained(self) -> Iterator[None]:
+        """Turn the broken pipe of a dead worker, or the silence of a stopped one, into what is known of it."""
         try:
             yield
+        except TimeoutError as error:
+            stopped = [i for i in range(len(self.episodes)) if self._is_stopped(i)]
+            self._raise_failures(
+                [Failure(f"{self._held_by(i)} is stopped: TimeoutError: {error}", "") for i in stopped]
+            )
+            raise
         except (EOFError, BrokenPipeError, ConnectionResetError):
             ended = connection.wait([process.sentinel for process in self.vector.processes], GRACE)
             dead = [i for i, process in enumerate(self.vector.processes) if process.sentinel in ended]
@@ -140,8 +174,7 @@ class InWorkers:
         self.vector.processes[worker].join(GRACE)
         code = self.vector.processes[worker].exitcode or 0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
-        faults = self._faults_of(worker)
-        return Failure(f"{self._held_by(worker)} {how}", faults.read_text(encoding="utf-8") if faults.exists() else "")
+        return Failure(f"{self._held_by(worker)} {how}", self.faults[worker].read())
 
     @staticmethod
     def _raise_failures(found: Any) -> None:
@@ -157,6 +190,3 @@ class InWorkers:
         tasks = list(dict.fromkeys(self.recipe.name_of_task(episode) for episode in self.episodes[worker]))
         more = f" and {len(tasks) - 3} more tasks" if len(tasks) > 3 else ""
         return f"worker {worker} with {', '.join(tasks[:3])}{more}"
-
-    def _faults_of(self, worker: int) -> Path:
-        return Path(self.faults.name, f"worker{worker}")

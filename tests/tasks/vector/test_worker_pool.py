@@ -7,9 +7,12 @@ alarms that ring in tests/tasks/test_guard.py: here a limit runs out when all th
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from multiprocessing import connection
 from pathlib import Path
@@ -57,12 +60,12 @@ def tasks_of(deed="raises", workers=2, start_method="fork", **kwargs):
     return GymnasiumTasks("tests.environments:Faulty-v0", 5, kwargs, vary, [], None, workers, start_method, None)
 
 
-def roll(tasks, masses=(0.5, 0.6, 2.0, 0.7), trajectories=2):
+def roll(tasks, masses=(0.5, 0.6, 2.0, 0.7), trajectories=2, limit=None):
     policy = CategoricalMLP([4], "tanh", tasks.spec, torch.Generator().manual_seed(0))
     theta = {name: p.detach().expand(len(masses), *p.shape) for name, p in policy.named_parameters()}
     rows = torch.tensor(masses, dtype=torch.float64).unsqueeze(1)
     generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
-    return Sampler(policy, tasks, trajectories, CPU, None)(theta, rows, *generators)
+    return Sampler(policy, tasks, trajectories, CPU, limit)(theta, rows, *generators)
 
 
 def processes(tasks):
@@ -176,7 +179,76 @@ def test_a_worker_that_dies_between_two_samplings_is_reported():
     tasks.close()
 
 
+def signal_in_step(tasks, number):
+    """Send a signal to the second worker in the middle of a step; what comes of it."""
+    worker = processes(tasks)[1]
+
+    def send():
+        until(HANGING.get_value)
+        os.kill(worker.pid, number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(EnvironmentFailure) as caught:
+        roll(tasks)
+    thread.join()
+    return str(caught.value)
+
+
+def test_a_worker_that_is_told_to_end_in_a_step_is_named_at_once(late):
+    tasks, late.error = tasks_of("hangs"), None
+    roll(tasks, (0.5, 0.5, 0.5, 0.5))
+    said = signal_in_step(tasks, signal.SIGTERM)
+    assert re.match(r"^step 2: worker 1 with task 2 \(mass=2\), task 3 \(mass=0.7\) was ended by SIGTERM$", said)
+    assert roll(tasks, (0.5, 0.5)).rewards.sum() == 20
+    tasks.close()
+
+
+def test_a_worker_that_is_stopped_between_two_samplings_is_named(monkeypatch):
+    """It takes no episodes, so that the limit of the reset runs out, and does not end when it is asked to."""
+    monkeypatch.setattr(worker_pool, "GRACE", 0.2)
+    tasks = tasks_of()
+    roll(tasks, (0.5, 0.5))
+    stopped = processes(tasks)[1]
+    os.kill(stopped.pid, signal.SIGSTOP)
+    with pytest.raises(EnvironmentFailure) as caught:
+        roll(tasks, (0.5, 0.5), limit=1.0)
+    message = "reset: worker 1 with task 1 (mass=0.5) is stopped: TimeoutError: no answer within 1 s"
+    assert str(caught.value) == message
+    assert not stopped.is_alive()
+    tasks.close()
+
+
+@pytest.mark.parametrize("when", ["__init__", "reset"])
+@pytest.mark.parametrize(
+    ("deed", "said"), [("hangs", "TimeoutError: no answer within the limit"), ("dies", "SystemExit: os._exit(7)")]
+)
+def test_what_goes_wrong_before_the_first_step_of_a_worker_names_environment_and_call(when, deed, said):
+    with pytest.raises(EnvironmentFailure) as caught:
+        roll(tasks_of(deed, when=when, in_workers=True), (0.5, 0.6), trajectories=1)
+    assert re.match(r"^reset: task [01] \(mass=0\.[56]\), trajectory 0: ", str(caught.value))
+    assert f"{when} of tasks.id=tests.environments:Faulty-v0: {said}" in str(caught.value)
+
+
+def test_workers_that_never_start_are_given_up_and_none_is_left(monkeypatch):
+    """Here each stops itself before it has begun."""
+    monkeypatch.setattr(worker_pool, "START", 0.5)
+    monkeypatch.setattr(worker_pool.Share, "_become_worker", lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
+    before = multiprocessing.active_children()
+    with pytest.raises(EnvironmentFailure, match=r"starting workers \(tasks.start_method=fork\): TimeoutError"):
+        roll(tasks_of(), (0.5, 0.5))
+    until(lambda: multiprocessing.active_children() == before)
+
+
 # ---- nobody is left behind
+
+
+def test_nothing_has_a_name_that_could_stay_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tasks = tasks_of()
+    roll(tasks, (0.5, 0.5))
+    assert list(tmp_path.iterdir()) == []
+    tasks.close()
 
 
 def test_closing_or_dropping_a_distribution_ends_its_workers():
