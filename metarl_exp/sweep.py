@@ -82,7 +82,7 @@ class Sweep:
             if not all(isinstance(word, str) for job in jobs for word in (job.folder, *job.overrides)):
                 raise TypeError("a folder or an override that is no string")
         for job in jobs:
-            if Path(job.folder).is_absolute() or ".." in Path(job.folder).parts:
+            if not Path(job.folder).name or Path(job.folder).is_absolute() or ".." in Path(job.folder).parts:
                 raise DamagedFile(f"{self.record}: the folder of a job, {job.folder!r}, is not in {self.root}")
         return jobs
 

@@ -18,7 +18,8 @@ def undrawn(monkeypatch):
 @pytest.fixture
 def page(write_run, tmp_path, parsed):
     """Of a run that is to be damaged, and of a whole one."""
-    write_run("default-aa-seed0"), write_run("default-bb-seed0", "first")
+    write_run("default-aa-seed0")
+    write_run("default-bb-seed0", "first")
     return lambda: parsed(report.write(tmp_path / "outputs", tmp_path / "page.html").read_text())
 
 

@@ -13,7 +13,8 @@ from tests.report.conftest import write_run  # noqa: F401  # a fixture
 def test_a_damaged_run_is_named_and_the_other_is_shown(name, write_run, tmp_path, tally, monkeypatch):  # noqa: F811
     monkeypatch.setattr(pictures, "of_study", lambda *_: [])
     damage, root = (OF_STATE | OF_CONTENT | OF_FIGURES)[name], tmp_path / "outputs"
-    write_run("default-aa-seed0"), write_run("default-bb-seed0")
+    write_run("default-aa-seed0")
+    write_run("default-bb-seed0")
     damage(root / "default-aa-seed0")
     page = report.write(root, tmp_path / "page.html").read_text()
     named = f"{damage.file}: " in page and (name not in OF_STATE or statuses(root)[0].state == "damaged")
