@@ -186,13 +186,13 @@ def test_a_file_system_without_locks_is_refused_with_what_to_do(tmp_path, monkey
 def test_runs_on_a_file_system_without_locks_can_be_looked_at(tmp_path, monkeypatch, capsys):
     run = RunFolder(tmp_path / "one")
     with run.lock():
-        run.set_state("finished")
+        run.set_state("interrupted", "stopped by a signal")
     monkeypatch.setattr(fcntl, "flock", no_locks)
     monkeypatch.setattr(sys, "argv", ["metarl-status", str(tmp_path)])
     with pytest.raises(SystemExit) as end:
         status.main()
-    assert end.value.code == 0
-    assert "1 finished" in capsys.readouterr().out
+    assert end.value.code == 1
+    assert "1 interrupted" in capsys.readouterr().out
 
 
 def read_only(path: object, mode: str = "r", **settings: object) -> object:

@@ -9,8 +9,8 @@ def saved(monkeypatch) -> list[Figure]:
     """The figures that were to be saved, laid out; nothing is written, which is what takes long."""
     figures = []
 
-    def savefig(figure, path, **_):
-        if path.suffix == ".png":
+    def savefig(figure, content, format, **_):
+        if format == "png":
             figure.draw_without_rendering()
             figures.append(figure)
 

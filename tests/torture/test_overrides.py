@@ -147,6 +147,8 @@ def _sense_of_one(key: str, old: Any, new: Any) -> str | None:
     name = key.split(".")[-1]
     if new is None:
         return "null is allowed there" if may_be_null(key) else None
+    if (key, new) == ("tracker.mode", ""):
+        return "an empty mode records offline, as WANDB_MODE= does"
     if new == [] and name in ("hidden_sizes", "wrappers", "tags"):
         return "there may be none"
     if name in ANYTHING and kind_of(new) == "text" and new:

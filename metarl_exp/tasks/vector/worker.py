@@ -130,7 +130,8 @@ class Share(gymnasium.Env[np.ndarray, Any]):
 
 def _die_with_parent() -> None:
     """However the parent ends, SIGKILL too: it then cannot tell anybody."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])  # the main thread's
+    for_main = [signal.SIGUSR1, signal.SIGTERM, signal.SIGABRT]  # the main thread's: what they interrupt is asked of it
+    signal.pthread_sigmask(signal.SIG_BLOCK, for_main)
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
