@@ -1,7 +1,7 @@
 """Checkpoints: written atomically, read with `weights_only`, and never trusted unread.
 
 `latest.pt` and `previous.pt` hold all that training needs to go on bit for bit, and to end: the best θ, and what
-`provenance.json` says, too. `best.pt` is the best θ alone, for whoever evaluates it. A file that cannot be read, whose
+`provenance.json` says, too. `best.pt` is the best θ alone, to be evaluated. A file that cannot be read, whose
 content has changed, or that belongs to another configuration, is refused with the reason.
 
 They are ZIP archives, as `torch.save` writes them, whose comment is the SHA-256 of all before it. Those that were

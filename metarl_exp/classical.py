@@ -44,7 +44,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -55,7 +54,7 @@ from metarl_exp.agents import play
 from metarl_exp.build import component
 from metarl_exp.comparison import PublishedTable
 from metarl_exp.ending import command
-from metarl_exp.files import write_atomically
+from metarl_exp.files import read_json, read_yaml, write_atomically
 from metarl_exp.identity import identified
 from metarl_exp.markdown import escaped
 from metarl_exp.printing import console
@@ -130,7 +129,7 @@ class Study:
 
 def read(path: Path) -> Study:
     """The study of a file. Raises ValueError for a key that is unknown or missing, or a value out of range."""
-    node = yaml.safe_load(path.read_text(encoding="utf-8"))
+    node = read_yaml(path)
     study = dict(checked(Study, node, "the study"))
     for kind, entry in (("rows", Row), ("columns", Column)):
         study[kind] = [entry(**checked(entry, n, f"{kind}[{i}]")) for i, n in enumerate(study[kind])]
@@ -258,7 +257,7 @@ def write(path: Path, study: Study, stored: Mapping[str, Any], published: Publis
 
 def kept(study: Study, file: Path) -> dict[str, Any]:
     """The rows of an earlier run whose settings are still the study's."""
-    before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else {}
+    before = read_json(file, "rows")["rows"] if file.is_file() else {}
     return {
         row.name: before[row.name]
         for row in study.rows

@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from metarl_exp.files import read_yaml
 from metarl_exp.markdown import escaped, pipes
 from metarl_exp.validation import require_choice
 
 MISSING = "—"  # as cells without a number are shown
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long, and the one in Python ten times slower
 
 
 class Published(NamedTuple):
@@ -66,7 +64,7 @@ class PublishedTable:
 
 def printed(file: Path) -> list[dict[str, Any]]:
     """All results of a file of published numbers."""
-    return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)["results"]
+    return read_yaml(file, "results")["results"]
 
 
 class PublishedNumbers:

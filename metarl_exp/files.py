@@ -20,8 +20,6 @@ import yaml
 DIGEST = "sha256"
 LAST_COMMENT = re.compile(rf"# {DIGEST} ([0-9a-f]{{64}})\n?\Z".encode())  # of YAML
 LENGTH = 80  # of the name of a file, without its ending
-
-
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C a configuration takes a tenth of the time
 
 
@@ -62,13 +60,13 @@ def read_json(path: Path, *keys: str) -> Any:
 
 def with_digest(content: dict[str, Any]) -> dict[str, Any]:
     """A JSON object with its digest under a key more."""
-    return content | {DIGEST: digest(_canonical(content))}
+    return content | {DIGEST: digest(_canonical(json.loads(json.dumps(content))))}
 
 
 def without_digest(path: Path, content: Any) -> Any:
     """JSON as it was before it got its digest; DamagedFile, which names the file it is from, if that is another."""
-    if isinstance(content, dict):
-        _require_digest(path, content.pop(DIGEST, None), _canonical(content))
+    if isinstance(content, dict) and (found := content.pop(DIGEST, None)) is not None:
+        _require_digest(path, found, _canonical(content))
     return content
 
 
@@ -122,16 +120,16 @@ def read_yaml(path: Path, *keys: str) -> Any:
     return content
 
 
-def _require_digest(path: Path, found: str | None, content: bytes) -> None:
-    if found not in (None, digest(content)):
+def _require_digest(path: Path, found: str, content: bytes) -> None:
+    if found != digest(content):
         raise DamagedFile(
             f"{path}: its content is not what its {DIGEST} is of: damaged, or changed by hand, which takes that out"
         )
 
 
 def _canonical(content: dict[str, Any]) -> bytes:
-    """A JSON object in bytes that are the same however its file is laid out."""
-    return json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()
+    """A JSON object, as it is read, in bytes that are the same however its file is laid out."""
+    return json.dumps(content, sort_keys=True).encode()
 
 
 def file_name(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run finds in its folder when it is started again: how it stood, where it goes on, which files are damaged.
+"""Findings in the folder of a run that is started again: how it stood, where it goes on, which files are damaged.
 
 What can be made again is: from the newest checkpoint that goes with the other files, or by training from the start,
 which gives the same numbers. The rest is refused with what to type instead.
@@ -88,7 +88,7 @@ def _evaluation(folder: RunFolder) -> None:
 
 
 def _lost_provenance(folder: RunFolder, fingerprint: str, seed: int) -> str | None:
-    """What is wrong with the provenance. Raises FolderRefused if it is that of another run."""
+    """Fault of the provenance, in a line; None without. Raises FolderRefused if it is that of another run."""
     try:
         known = folder.provenance()
     except DamagedFile as error:

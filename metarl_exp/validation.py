@@ -47,8 +47,9 @@ def require_integer(field: str, value: object, *, low: int, high: float = math.i
         raise ValueError(f"{field}={value!r}: must be an integer ≥ {low}{f' and ≤ {high}' if high < math.inf else ''}")
 
 
-def require_memory(what: str, needed: float, available: float) -> None:
-    """Raise ValueError if sizes need more bytes than there are."""
+def require_memory(what: str, needed: float, available: float | None = None) -> None:
+    """Raise ValueError if sizes need more bytes than are `available`, by default on this machine."""
+    available = installed_memory() if available is None else available
     if needed > available:
         raise ValueError(
             f"{what}: needs at least {needed / 2**30:.3g} GiB of memory, there are {available / 2**30:.3g}; "

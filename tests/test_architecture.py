@@ -27,7 +27,7 @@ ALLOWED = {
     "higher": {"inner_optimizer"},
     "torch.distributed": {"ranks"},
     "matplotlib": {"figures", "film"},
-    "yaml": {"classical", "comparison", "files", "laboratory", "report", "study"},
+    "yaml": {"files"},
     "jinja2": {"report"},
 }
 

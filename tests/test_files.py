@@ -7,7 +7,10 @@ from contextlib import suppress
 import pytest
 import yaml
 
+from metarl_exp import classical, comparison
 from metarl_exp.files import DamagedFile, file_name, read_json, read_yaml, with_digest, write_atomically, write_yaml
+from metarl_exp.laboratory import study as laboratory
+from metarl_exp.study import declaration
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b'{"state": "fini', b"\xff\xfe", b"{}}"])
@@ -102,3 +105,11 @@ def test_the_name_of_a_file_is_short_plain_and_its_own():
     names = [file_name("evaluation", one) for one in asked]
     assert len(set(names)) == len(asked)
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name) for name in names)
+
+
+@pytest.mark.parametrize("read", [declaration.load, classical.read, laboratory.read, comparison.printed])
+def test_every_file_of_one_s_own_that_is_not_yaml_is_named_once(tmp_path, read):
+    path = tmp_path / "study.yaml"
+    path.write_text("title: [an end is missing\n")
+    with pytest.raises(DamagedFile, match=rf"^{path}: not YAML \((?!.*{path})"):
+        read(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from metarl_exp.build.components import task_node as task_node
 from metarl_exp.build.composing import canonical as canonical
 from metarl_exp.build.composing import compose as compose
 from metarl_exp.build.composing import config_dir as config_dir
-from metarl_exp.build.composing import leaves
+from metarl_exp.build.composing import leaves, values
 from metarl_exp.build.composing import options as options
 from metarl_exp.build.devices import device_continued as device_continued
 from metarl_exp.build.devices import device_named, device_to_read_on
@@ -258,16 +257,8 @@ def code(config: DictConfig, distribution: TaskDistribution) -> dict[str, str]:
     """
     while isinstance(distribution, Oracle | Trials):
         distribution = distribution.of
-    return sources.digests([*_strings(_fingerprinted(config)), *getattr(distribution, "written_in", ())])
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Every string in a tree of mappings and lists."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _strings(inner)
+    names = (value for _, value in values(_fingerprinted(config)) if isinstance(value, str))
+    return sources.digests([*names, *getattr(distribution, "written_in", ())])
 
 
 def _changed_since(run: Path, config: DictConfig, made: bool = True) -> str | None:
@@ -305,8 +296,8 @@ def load(run: str | Path, which: str = "best", stale: bool = False, trust: bool 
     """The learner of a run with its θ: `which` is `best`, `latest` or `initial`. Its task stream starts afresh.
 
     It is on the run's device, or on the CPU where there is no such device. Raises ValueError if code or environments
-    have changed since the run, unless it may be `stale`; and, unless whoever wrote the folder is to be trusted, if it
-    leads to code that comes with neither this package nor Gymnasium, or has links to somewhere else.
+    have changed since the run, unless it may be `stale`; and, without `trust`, if the folder leads to code that comes
+    with neither this package nor Gymnasium, or has links to somewhere else.
     """
     require_flag("stale", stale)
     require_flag("trust", trust)

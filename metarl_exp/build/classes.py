@@ -21,7 +21,7 @@ def class_of(group: str, node: Mapping[Any, Any]) -> Any:
 
 
 def located(field: str, target: Any) -> Any:
-    """What a dotted name stands for; modules of the current folder count, as with `python -m`. Raises ValueError."""
+    """Object with a dotted name; modules of the current folder count, as with `python -m`. Raises ValueError."""
     module, _, name = str(target).rpartition(".")
     if module.partition(".")[0] != PACKAGE:
         reach_current_folder()

@@ -53,11 +53,10 @@ def _composed(overrides: list[str], with_hydra: bool) -> DictConfig:
     """Configuration as Hydra composes it. Values alone are set in a copy of what options compose to."""
     if not with_hydra and not any(override.startswith("hydra.searchpath") for override in overrides):
         parsed = OverridesParser.create().parse_overrides(overrides)
-        values = [o for o in parsed if _sets_a_value(o)]
-        chosen = tuple(o.input_line or "" for o in parsed if o not in values)
+        chosen = tuple(o.input_line or "" for o in parsed if not _sets_a_value(o))
         config = deepcopy(_of_options(config_dir(), chosen))
         try:
-            for override in values:
+            for override in filter(_sets_a_value, parsed):
                 OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
             return config
         except OmegaConfBaseException:
@@ -108,6 +107,18 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, canonical(tree)
+
+
+def values(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and single values of everything in a tree of mappings and lists; entries of a list have its key."""
+    if isinstance(tree, dict):
+        for name, inner in tree.items():
+            yield from values(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, list):
+        for inner in tree:
+            yield from values(inner, key)
+    else:
+        yield key, tree
 
 
 def canonical(value: Any) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from inspect import Parameter
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from metarl_exp.build.composing import values
 from metarl_exp.types import Spec
 from metarl_exp.validation import require_flag, require_integer, require_memory, require_number, require_text
 
@@ -23,7 +24,7 @@ INNER, TESTED = "adaptation.inner_steps", "evaluation.steps"  # with so many bat
 
 def require_plausible(config: DictConfig) -> None:
     """Raise ValueError for a number that is not finite, wherever it is, and for a root key of another kind."""
-    for key, value in _values(OmegaConf.to_container(_without_hydra(config), resolve=True)):
+    for key, value in values(OmegaConf.to_container(_without_hydra(config), resolve=True)):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key}={value}: must be a finite number")
     require_integer("seed", config.seed, low=0)
@@ -43,18 +44,6 @@ def _without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def _values(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of everything in a tree of mappings and lists; entries of a list have the list's key."""
-    if isinstance(tree, dict):
-        for name, inner in tree.items():
-            yield from _values(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(tree, list):
-        for inner in tree:
-            yield from _values(inner, key)
-    else:
-        yield key, tree
-
-
 def require_kinds(group: str, node: Mapping[Any, Any], target: Any, takes: Mapping[str, Parameter]) -> None:
     """Raise ValueError where a list, a mapping or a single value stands in a node for what is annotated as another.
 
@@ -67,8 +56,7 @@ def require_kinds(group: str, node: Mapping[Any, Any], target: Any, takes: Mappi
         if name in hints and value != takes[name].default:
             kinds = {kind for alternative in _alternatives(hints[name]) for kind in _kinds(alternative)}
             if not kinds & {"anything", _kind(value)}:
-                shown = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-                raise ValueError(f"{group}.{name}={shown!r}: must be {' or '.join(sorted(kinds))}")
+                raise ValueError(f"{group}.{name}={value!r}: must be {' or '.join(sorted(kinds))}")
 
 
 def _alternatives(annotation: Any) -> Sequence[Any]:
@@ -115,7 +103,7 @@ def require_room(config: DictConfig, spec: Spec, parameters: int, memory: float)
     """Raise ValueError if a batch of a run would not fit into so many bytes, naming the sizes that make it large.
 
     What is counted is the least that is kept at once: observations, actions, rewards and masks of all steps, and the
-    policy of each task after each inner step. Sizes that are no integers are refused by whoever takes them.
+    policy of each task after each inner step. Sizes that are no integers are refused by the constructors.
     """
     step = spec.observation_size + (1 if spec.discrete else spec.action_size) + 2
     episodes = config.trial_episodes or 1

@@ -39,7 +39,7 @@ def leads_further(group: str, node: Mapping[Any, Any]) -> list[Setting]:
 
 
 def consequences(run: Path, config: DictConfig) -> str | None:
-    """What a run's folder makes its reader do beyond reading data, in words: run code, follow links; or None."""
+    """Deeds of a run's reader beyond reading data, in words: code that it would run, links to follow; None without."""
     code, links = foreign_code(config), RunFolder(run).links_out()
     found = [f"run {', '.join(code)}"] if code else []
     found += [f"follow {', '.join(links)}"] if links else []
@@ -49,7 +49,7 @@ def consequences(run: Path, config: DictConfig) -> str | None:
 def refuse_unless_data(run: Path, config: DictConfig) -> None:
     """Raise ValueError if reading a run would do more than read data, naming all of it."""
     if found := consequences(run, config):
-        raise ValueError(f"{run} would {found}; if you trust whoever wrote it, type --trust (in Python: trust=True)")
+        raise ValueError(f"{run} would {found}; if you trust its author, type --trust (in Python: trust=True)")
 
 
 def _foreign(group: str, node: DictConfig) -> list[Setting]:

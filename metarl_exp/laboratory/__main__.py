@@ -9,7 +9,6 @@ The keys of the file are those of `Study` in `study.py`. Beside it, results go i
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from rich.progress import Progress
 from metarl_exp import allocator, provenance
 from metarl_exp.ending import command
 from metarl_exp.figures import estimators as figures
-from metarl_exp.files import write_atomically
+from metarl_exp.files import read_json, write_atomically
 from metarl_exp.laboratory import report
 from metarl_exp.laboratory.study import Study, gradients, hessians, read
 from metarl_exp.printing import console
@@ -68,7 +67,7 @@ def main() -> None:
     study = read(arguments.settings)
     if not arguments.render:
         write_atomically(results, report.as_json(measure(study, shown)).encode())
-    stored = json.loads(results.read_text(encoding="utf-8"))
+    stored = read_json(results)
     render(results.parent, study, stored)
     for table in report.tables(study, stored):
         shown.print(table)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from torch import Tensor
 
 from metarl_exp.classical import checked
+from metarl_exp.files import read_yaml
 from metarl_exp.laboratory import exact
 from metarl_exp.laboratory.estimators import Estimator, inner_hessians, meta_gradients, outcomes
 from metarl_exp.laboratory.exact import Estimate
@@ -76,7 +76,7 @@ class Study:
 
 def read(path: Path) -> Study:
     """The study of a file. Raises ValueError for a key that is unknown or missing, or a value out of range."""
-    return Study(**checked(Study, yaml.safe_load(path.read_text(encoding="utf-8")), "the study"))
+    return Study(**checked(Study, read_yaml(path), "the study"))
 
 
 # ---- measuring

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from metarl_exp.maths.parameters import Parameters
-from metarl_exp.policy.mlp import COPIES, MLP, CategoricalMLP, GaussianMLP
+from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP, require_parameters
 from metarl_exp.types import Spec
-from metarl_exp.validation import installed_memory, require_integer, require_memory
+from metarl_exp.validation import require_integer
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
@@ -72,9 +72,7 @@ class WithConvolutions(MLP):
         self.spec, self.image, self.stride = spec, tuple(image), stride
         settings: dict[str, Any] = {"device": "meta", "dtype": self.layers[0].weight.dtype}
         numbers = sum((i * kernel_size**2 + 1) * o for i, o in pairwise([image[0], *filters]))
-        require_memory(
-            f"policy.filters={list(filters)}", COPIES * numbers * settings["dtype"].itemsize, installed_memory()
-        )
+        require_parameters(f"policy.filters={list(filters)}", numbers, settings["dtype"])
         self.convolutions = nn.ModuleList(
             nn.Conv2d(i, o, kernel_size, stride, **settings).to_empty(device="cpu")
             for i, o in pairwise([image[0], *filters])

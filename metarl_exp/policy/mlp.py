@@ -16,9 +16,14 @@ from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, Distri
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.perceptron import ACTIVATIONS
 from metarl_exp.types import Acting, Spec
-from metarl_exp.validation import installed_memory, require_choice, require_integer, require_memory, require_number
+from metarl_exp.validation import require_choice, require_integer, require_memory, require_number
 
 COPIES = 8  # of its parameters that training has at once, at least: θ, the best, φ, gradients, moments; ours
+
+
+def require_parameters(sizes: str, number: int, dtype: torch.dtype) -> None:
+    """Raise ValueError if there is no memory to train so many parameters, as the `sizes` of a layer make."""
+    require_memory(sizes, COPIES * number * dtype.itemsize)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -46,9 +51,8 @@ class MLP(nn.Module):
         require_choice("policy.activation", activation, ACTIVATIONS)
         for size in sizes:
             require_integer("policy.hidden_sizes", size, low=1)
-        numbers = sum((i + 1) * o for i, o in pairwise(sizes))
         hidden = f"policy.hidden_sizes={list(sizes[1:-1])} between {sizes[0]} numbers and {sizes[-1]}"
-        require_memory(hidden, COPIES * numbers * dtype.itemsize, installed_memory())
+        require_parameters(hidden, sum((i + 1) * o for i, o in pairwise(sizes)), dtype)
         self.activation = ACTIVATIONS[activation]
         # By way of `meta`, without torch's own initialisation, which would draw from the global generator.
         layers = [nn.Linear(i, o, device="meta", dtype=dtype).to_empty(device="cpu") for i, o in pairwise(sizes)]

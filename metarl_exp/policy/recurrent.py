@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, below
-from metarl_exp.policy.mlp import COPIES, MLP, CategoricalMLP, GaussianMLP, linear
+from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP, linear, require_parameters
 from metarl_exp.types import Acting, Spec
-from metarl_exp.validation import installed_memory, require_choice, require_integer, require_memory
+from metarl_exp.validation import require_choice, require_integer
 
 State = tuple[Tensor, ...]  # [N, M, H] each; the first is what is read
 
@@ -65,7 +65,7 @@ class Memory(nn.Module):
     ) -> None:
         super().__init__()
         numbers = CELLS[cell].gates * hidden_size * (spec.observation_size + hidden_size + 2)
-        require_memory(f"policy.hidden_size={hidden_size}", COPIES * numbers * dtype.itemsize, installed_memory())
+        require_parameters(f"policy.hidden_size={hidden_size}", numbers, dtype)
         self.cell, self.hidden_size, self.spec, self.readout = CELLS[cell], hidden_size, spec, readout
         rows = self.cell.gates * hidden_size
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl_exp.comparison import Published, PublishedNumbers
+from metarl_exp.files import read_json
 from metarl_exp.statistics import (
     Interval,
     PairedTest,
@@ -99,7 +99,7 @@ def assemble(study: Study, runs: Runs) -> Table:
                 ours, theirs = cells[row.name, column.name], cells[row.against, column.name]
                 cells[row.name, column.name] = ours._replace(pairs=_paired(ours, theirs))
     choices = {row.name: chosen(study, row, runs) for row in study.rows if row.choose}
-    costs = json.loads((study.folder / study.costs).read_text(encoding="utf-8"))["rows"] if study.costs else {}
+    costs = read_json(study.folder / study.costs, "rows")["rows"] if study.costs else {}
     return Table(study, cells, choices, behind, costs)
 
 

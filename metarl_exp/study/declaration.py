@@ -35,8 +35,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from metarl_exp.files import DamagedFile, read_yaml
 from metarl_exp.study.measures import MEASURES, Measure
 from metarl_exp.validation import nearest, require_choice, require_flag, require_integer
 
@@ -136,7 +135,7 @@ class Study:
 
 def is_study(path: Path) -> bool:
     """Whether a YAML file declares a study of training runs: it has seeds, rows and columns."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     return isinstance(content, dict) and {"seeds", "rows", "columns"} <= set(content)
 
 
@@ -145,11 +144,13 @@ def load(path: Path) -> Study:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        content = _mapping("the file", yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = _mapping("the file", read_yaml(path))
         rows = [_row(node) for node in _require_list("rows", content.pop("rows", None))]
         columns = [_column(node) for node in _require_list("columns", content.pop("columns", None))]
         return _construct(Study, "the file", {"path": path, "rows": rows, "columns": columns, **content})
-    except (ValueError, yaml.YAMLError) as error:
+    except DamagedFile:
+        raise  # which names the file itself
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 

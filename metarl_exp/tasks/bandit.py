@@ -12,7 +12,7 @@ from torch import Tensor
 from metarl_exp.streams import draw
 from metarl_exp.tasks.base import Episode, uniform
 from metarl_exp.types import Spec, Step
-from metarl_exp.validation import installed_memory, require_choice, require_integer, require_memory
+from metarl_exp.validation import require_choice, require_integer, require_memory
 
 
 class Payment(Protocol):
@@ -69,7 +69,7 @@ class Bandit:
         require_integer("tasks.arms", arms, low=1)
         require_integer("tasks.horizon", horizon, low=1)
         require_choice("tasks.payment", payment, PAYMENTS)
-        require_memory(f"tasks.arms={arms}", 100 * arms, installed_memory())  # as their names alone take
+        require_memory(f"tasks.arms={arms}", 100 * arms)  # as their names alone take
         self.payment = PAYMENTS[payment]
         self.spec = Spec(observation_size=1, action_size=arms, discrete=True, horizon=horizon)
         self.parameter_names = tuple(f"mean_{arm}" for arm in range(arms))

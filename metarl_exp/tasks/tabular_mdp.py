@@ -18,7 +18,7 @@ from metarl_exp.maths.planning import MDPs, optimal_action_values
 from metarl_exp.streams import draw
 from metarl_exp.tasks.base import Episode
 from metarl_exp.types import Spec, Step
-from metarl_exp.validation import installed_memory, require_integer, require_memory
+from metarl_exp.validation import require_integer, require_memory
 
 MEAN_REWARD = 1.0  # the mean of the mean rewards; deviation and noise are 1 [duan2016rl2, Sec. 3.2]
 KEYS = 2**53  # as many as float64 counts without a gap
@@ -38,7 +38,7 @@ class TabularMDP:
         for name, value in (("states", states), ("actions", actions), ("horizon", horizon)):
             require_integer(f"tasks.{name}", value, low=1)
         numbers = states * actions * (states + 1)
-        require_memory(f"tasks.states={states}, tasks.actions={actions}", 8 * numbers, installed_memory())
+        require_memory(f"tasks.states={states}, tasks.actions={actions}", 8 * numbers)
         self.states, self.actions = states, actions
         self.spec = Spec(observation_size=states, action_size=actions, discrete=True, horizon=horizon)
         self._known: tuple[Tensor, MDPs] | None = None
