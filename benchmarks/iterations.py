@@ -26,9 +26,10 @@ from operations import Network, needed
 from phases import PRODUCT, REST
 from subject import Subject, facts
 
-from metarl_exp import build, provenance
-from metarl_exp.allocator import keep_freed_memory
+from metarl_exp import wiring
 from metarl_exp.markdown import pipes
+from metarl_exp.process.allocator import keep_freed_memory
+from metarl_exp.runs import provenance
 from metarl_exp.validation import require_choice, require_integer
 
 SETTINGS = Path(__file__).with_name("settings.yaml")
@@ -238,7 +239,7 @@ def declared() -> Record:
 def chosen(only: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]]:
     """The settings to measure. Raises ValueError for a name or an override that does not exist."""
     if overrides:
-        build.check_overrides(overrides)
+        wiring.check_overrides(overrides)
         return {"own": list(overrides)}
     return among(declared()["settings"], only)
 

@@ -5,7 +5,7 @@
 
 Whole episodes of 20 tasks × 20 trajectories, in one process, where all variants take turns:
 
-- `sampling`: what the package does, `metarl_exp.sampler.rollout` with a policy of two hidden layers of 100;
+- `sampling`: what the package does, `metarl_exp.algorithm.sampler.rollout` with a policy of two hidden layers of 100;
 - `open loop`: the package's environments from the same states with the same actions, without the policy that chose
   them: the ceiling of the former;
 - `mujoco.rollout`: the same 400 whole episodes in one call, which computes no observation, reward or end;
@@ -41,9 +41,9 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from measuring import QUIET, Record, machine, others_seconds, store, three_digits, wait_for_quiet
 from physics import OpenLoop
 
-from metarl_exp.allocator import keep_freed_memory
+from metarl_exp.algorithm.sampler import rollout
 from metarl_exp.policy import GaussianMLP
-from metarl_exp.sampler import rollout
+from metarl_exp.process.allocator import keep_freed_memory
 from metarl_exp.tasks.mujoco import AntDirection, HalfCheetahDirection
 from metarl_exp.types import Trajectories
 

@@ -37,18 +37,18 @@ from measuring import (
 from operations import Network, needed
 from torch import Tensor
 
-from metarl_exp.adaptation import Adaptation
-from metarl_exp.advantage import GAE
-from metarl_exp.allocator import keep_freed_memory
-from metarl_exp.combiner import Mean
-from metarl_exp.fast_weights import All
-from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.algorithm.adaptation import Adaptation
+from metarl_exp.algorithm.advantage import GAE
+from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.fast_weights import All
+from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
+from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction
+from metarl_exp.algorithm.outer_optimizer import TRPO
 from metarl_exp.maths.parameters import flatten, unflatten
-from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.objective import MAML, MetaBatch, MetaFunction
-from metarl_exp.outer_optimizer import TRPO
 from metarl_exp.policy import GaussianMLP
-from metarl_exp.streams import Streams, streams
+from metarl_exp.process.allocator import keep_freed_memory
+from metarl_exp.process.streams import Streams, streams
 from metarl_exp.tasks import Navigation2D
 from metarl_exp.types import Experience, Trajectories
 
@@ -149,7 +149,7 @@ class StraightforwardLearner(straightforward.Learner):
 
 
 class Version(NamedTuple):
-    """A learner, and whether its process keeps freed memory (`metarl_exp/allocator.py`)."""
+    """A learner, and whether its process keeps freed memory (`metarl_exp/process/allocator.py`)."""
 
     learner: Callable[[Setting, str], Any]
     keeps_memory: bool

@@ -14,10 +14,10 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from metarl_exp.advantage import GeneralisedAdvantages
-from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.objective import MetaFunction
-from metarl_exp.sampler import Sampler
+from metarl_exp.algorithm.advantage import GeneralisedAdvantages
+from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.objective import MetaFunction
+from metarl_exp.algorithm.sampler import Sampler
 
 METHODS: dict[str, tuple[Any, str]] = {
     "sampling": (Sampler, "__call__"),

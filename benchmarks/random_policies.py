@@ -17,9 +17,11 @@ from typing import Any
 
 from measuring import store
 
-from metarl_exp import allocator, build, provenance
+from metarl_exp import wiring
 from metarl_exp.maths.parameters import stack
-from metarl_exp.streams import streams
+from metarl_exp.process import allocator
+from metarl_exp.process.streams import streams
+from metarl_exp.runs import provenance
 
 # Before any gradient step, [finn2017maml, raw results]: mean over 40 tasks, of one network.
 PUBLISHED = {
@@ -34,8 +36,8 @@ def measure(tasks: str, initialisations: int, trajectories: int) -> dict[str, An
     """Mean return over the evaluation tasks of each initialisation, and what it was measured in."""
     returns = []
     for seed in range(initialisations):
-        config = build.compose([f"tasks={tasks}", f"seed={seed}", "tracker=none"])
-        parts = build.build(config)
+        config = wiring.compose([f"tasks={tasks}", f"seed={seed}", "tracker=none"])
+        parts = wiring.build(config)
         rows = parts.evaluation.tasks(parts.learner, "test")
         draws = streams(seed, "random_policies/")
         sampler = parts.learner.sampler.of(trajectories)
@@ -46,7 +48,7 @@ def measure(tasks: str, initialisations: int, trajectories: int) -> dict[str, An
     return {
         "returns": [round(x, 3) for x in returns],
         "tasks": len(rows),
-        "environment": build.environment_identity(config),
+        "environment": wiring.environment_identity(config),
     }
 
 

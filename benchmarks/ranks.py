@@ -30,10 +30,10 @@ import torch
 from measuring import QUIET, machine, others_seconds, store, three_digits, wait_for_quiet
 from meta_iteration import PackageLearner, Setting
 
-from metarl_exp.allocator import keep_freed_memory
-from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.ranks import Place, Ranks, joined
-from metarl_exp.sampler import Sampler
+from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.sampler import Sampler
+from metarl_exp.process.allocator import keep_freed_memory
+from metarl_exp.process.ranks import Place, Ranks, joined
 
 SIZES = (1, 2)
 Record = dict[str, Any]

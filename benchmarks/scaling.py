@@ -28,11 +28,11 @@ from measuring import Record, beside, machine, start, store, three_digits, wait_
 from phases import PRODUCT
 from subject import Subject
 
-from metarl_exp import provenance
-from metarl_exp.adaptation import ORDERS
-from metarl_exp.allocator import keep_freed_memory
+from metarl_exp.algorithm.adaptation import ORDERS
 from metarl_exp.figures.style import MARKS, STYLE, look, save
 from metarl_exp.markdown import pipes
+from metarl_exp.process.allocator import keep_freed_memory
+from metarl_exp.runs import provenance
 from metarl_exp.validation import require_integer
 
 # --- Measuring --------------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from time import perf_counter
 import torch
 from measuring import Record, machine, others_seconds, peak_memory, quiet, start, store, wait_for_quiet
 
-from metarl_exp import build
-from metarl_exp.allocator import keep_freed_memory
+from metarl_exp import wiring
+from metarl_exp.process.allocator import keep_freed_memory
 from metarl_exp.study import declaration, runs
 
 
@@ -31,7 +31,7 @@ def work(overrides: Sequence[str], threads: int, pipe: Connection) -> None:
     torch.set_num_threads(threads)
     keep_freed_memory()
     imports = peak_memory()
-    iterations = build.build(build.compose([*overrides, "seed=0"])).learner.iterations(10**6)
+    iterations = wiring.build(wiring.compose([*overrides, "seed=0"])).learner.iterations(10**6)
     next(iterations)  # loads what is lazy
     pipe.send("ready")
     while pipe.recv():

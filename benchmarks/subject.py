@@ -12,9 +12,9 @@ from phases import Phases, watched
 from physics import OpenLoop
 from torch import Tensor
 
-from metarl_exp import build
-from metarl_exp.meta_learner import MetaLearner
-from metarl_exp.objective import Reptile
+from metarl_exp import wiring
+from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.objective import Reptile
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.policy.mlp import MLP
 from metarl_exp.tasks.mujoco.locomotion import LocomotionEnv
@@ -25,8 +25,8 @@ class Subject:
     """A learner as `metarl-train` would build it from the same overrides. The first meta-iteration is run at once."""
 
     def __init__(self, overrides: Sequence[str]) -> None:
-        config = build.compose([*overrides, "tracker=none"])
-        self.learner = build.build(config).learner
+        config = wiring.compose([*overrides, "tracker=none"])
+        self.learner = wiring.build(config).learner
         self.sampler, self.learner.sampler = self.learner.sampler, self.sample  # type: ignore[assignment]
         self.iterations = self.learner.iterations(10**9)
         self.before_mib = peak_memory()

@@ -13,16 +13,18 @@ from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
 
-from metarl_exp import build, classical, results
-from metarl_exp.comparison import MISSING
+from metarl_exp import wiring
+from metarl_exp.commands import classical
+from metarl_exp.commands.table import studies
 from metarl_exp.markdown import pipes
+from metarl_exp.runs import results
 from metarl_exp.statistics import holm
 from metarl_exp.study import cost, declaration, runs
 from metarl_exp.study.cells import Table, assemble
+from metarl_exp.study.comparison import MISSING
 from metarl_exp.study.declaration import Column, Row, Study
 from metarl_exp.study.measures import Return
 from metarl_exp.study.rendering import difference
-from metarl_exp.table import studies
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -124,7 +126,7 @@ def orders(sources: str) -> str:
 
 def _lines(study: Study) -> list[Line]:
     table = assemble(study, runs.stored(study))
-    trained = build.compose((*study.overrides, *study.rows[0].overrides)).adaptation.inner_steps
+    trained = wiring.compose((*study.overrides, *study.rows[0].overrides)).adaptation.inner_steps
     returns = {c.measure.after: c for c in study.columns if type(c.measure) is Return}
     return [Line(table, returns[steps]) for steps in dict.fromkeys([trained, 3])]
 

@@ -3,8 +3,9 @@
 import difflib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,17 @@ def require_range(field: str, value: Any) -> tuple[float, float]:
     if len(pair) != 2 or not all(isinstance(x, int | float) and math.isfinite(x) for x in pair) or pair[0] > pair[1]:
         raise ValueError(f"{field}={value!r}: must be a pair [low, high] of numbers with low ≤ high")
     return float(pair[0]), float(pair[1])
+
+
+def require_fields(where: str, node: Any, kind: type) -> Mapping[str, Any]:
+    """The node, if its keys are exactly the fields of the dataclass `kind`. Raises ValueError otherwise."""
+    names = [field.name for field in fields(kind) if field.init]
+    if not isinstance(node, dict):
+        raise ValueError(f"{where}: must be a mapping with the keys {', '.join(names)}")
+    for key in node:
+        if key not in names:
+            raise ValueError(f"{where}: unknown key {key!r}{nearest(str(key), names)}; keys are {', '.join(names)}")
+    for name in names:
+        if name not in node:
+            raise ValueError(f"{where}: missing key {name!r}")
+    return node

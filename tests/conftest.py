@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-from metarl_exp import train
-from metarl_exp.adaptation import Adaptation
-from metarl_exp.combiner import Mean
-from metarl_exp.fast_weights import All
-from metarl_exp.inner_optimizer import InnerOptimizer, LearnedStepSizes
+from metarl_exp.algorithm.adaptation import Adaptation
+from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.fast_weights import All
+from metarl_exp.algorithm.inner_optimizer import InnerOptimizer, LearnedStepSizes
+from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction
+from metarl_exp.commands import train
 from metarl_exp.maths.parameters import Parameters, detach, flatten, unflatten
-from metarl_exp.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.policy import CategoricalContextMLP, CategoricalMLP, GaussianContextMLP, GaussianMLP
-from metarl_exp.run_folder import RunFolder
+from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.types import Experience, Spec
 
 torch.set_num_threads(1)

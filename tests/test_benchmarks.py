@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl_exp import build
+from metarl_exp import wiring
 
 ROOT = Path(__file__).parents[1]
 SIZES = (3, 7, 5, 2)
@@ -133,7 +133,7 @@ def test_there_is_no_formula_for_what_is_no_plain_mlp_that_adapts(further):
     from subject import facts
 
     overrides = TINY[:3] if "policy=gaussian_gru" in further else TINY
-    assert facts(build.build(build.compose([*overrides, *further])).learner)["sizes"] is None
+    assert facts(wiring.build(wiring.compose([*overrides, *further])).learner)["sizes"] is None
 
 
 def test_what_passes_is_booked_once_under_the_innermost_phase():
@@ -149,13 +149,13 @@ def test_what_passes_is_booked_once_under_the_innermost_phase():
 
 
 def test_watching_changes_no_numbers_and_ends(subject, monkeypatch):
-    from metarl_exp.sampler import Sampler
+    from metarl_exp.algorithm.sampler import Sampler
 
     before = Sampler.__call__
     tiny = subject()
     assert Sampler.__call__ is before
     tiny.iterate()
-    plain = build.build(build.compose([*TINY, "tracker=none"])).learner
+    plain = wiring.build(wiring.compose([*TINY, "tracker=none"])).learner
     plain.train(2)
     assert all(torch.equal(tiny.learner.theta[name], p) for name, p in plain.theta.items())
 
@@ -174,15 +174,15 @@ def every_list_of_overrides() -> list[list[str]]:
 
 @pytest.mark.parametrize("overrides", every_list_of_overrides(), ids=" ".join)
 def test_every_setting_composes_of_keys_that_exist(overrides):
-    build.check_overrides(overrides)
-    build.compose(overrides)
+    wiring.check_overrides(overrides)
+    wiring.compose(overrides)
 
 
 def test_the_published_numbers_are_in_the_middle_of_every_axis():
     """So that axes meet in one point."""
     for axis in settings()["scaling"].values():
-        config = build.compose()
-        same = [v for v in axis["values"] if build.compose([axis["override"].format(v)]) == config]
+        config = wiring.compose()
+        same = [v for v in axis["values"] if wiring.compose([axis["override"].format(v)]) == config]
         assert len(same) == 1, axis
 
 

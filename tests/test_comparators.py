@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_exp import build, results
+from metarl_exp import wiring
+from metarl_exp.runs import results
 from metarl_exp.tasks.base import Closeable
 
 ROOT = Path(__file__).parents[1]
@@ -17,7 +18,7 @@ COMPARATORS = {name: row.split() for name, row in re.findall(r"^\| ([\w ]+) \| `
 # Meta-World has an environment of its own, where `make test-metaworld` runs these.
 OPTIONS = [
     pytest.param(option, marks=pytest.mark.metaworld) if option.startswith("metaworld") else option
-    for option in build.options(None)["tasks"]
+    for option in wiring.options(None)["tasks"]
 ]
 SMALL = [
     "tasks.horizon=2", "policy.hidden_sizes=[4]", "iterations=1", "meta_batch_size=2", "trajectories=1", "threads=1",
@@ -29,7 +30,7 @@ SMALLER = {"trajectories": "2", "evaluation.multiples": "[0.5,2]"}  # of what th
 def fitting(option: str) -> list[str]:
     """Overrides for tiny runs on a task distribution, in this process."""
     alone = ["tasks.workers=0"] if option.startswith("metaworld") else []
-    discrete = build.component("tasks", build.compose([f"tasks={option}"]).tasks).spec.discrete
+    discrete = wiring.component("tasks", wiring.compose([f"tasks={option}"]).tasks).spec.discrete
     return [f"tasks={option}", f"policy={'categorical' if discrete else 'gaussian'}_mlp", *alone, *SMALL]
 
 
@@ -40,8 +41,8 @@ def smaller(override: str) -> str:
 
 def measured(overrides: list[str]):
     """Train and evaluate as a run does: its parts and the content of its `evaluation.json`."""
-    config = build.compose(overrides)
-    learner, evaluation, _ = build.build(config)
+    config = wiring.compose(overrides)
+    learner, evaluation, _ = wiring.build(config)
     learner.train(config.iterations)
     content, _ = results.evaluate(
         learner,
@@ -58,7 +59,7 @@ def test_the_page_names_the_three():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_comparator_is_trained_and_measured_on_the_tasks_of_maml(option):
     own = fitting(option)
-    maml = build.build(build.compose(own))
+    maml = wiring.build(wiring.compose(own))
     held_out = maml.evaluation.tasks(maml.learner, "test")
     for name, overrides in COMPARATORS.items():
         learner, content = measured([*own, *map(smaller, overrides)])
@@ -86,6 +87,6 @@ def assert_told(oracle, plain, tasks):
 
 def test_what_is_trained_takes_as_many_steps_as_maml():
     """By the page's own numbers, at the defaults."""
-    steps = {name: build.training_steps(build.compose(overrides)) for name, overrides in COMPARATORS.items()}
-    maml = build.training_steps(build.compose())
+    steps = {name: wiring.training_steps(wiring.compose(overrides)) for name, overrides in COMPARATORS.items()}
+    maml = wiring.training_steps(wiring.compose())
     assert steps == {"random initialisation": 0, "pretrained": maml, "oracle": maml}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metarl_exp import table
+from metarl_exp.commands import table
 from metarl_exp.statistics import t_interval
 from metarl_exp.study import declaration, runs
 from metarl_exp.study import drawing as drawings

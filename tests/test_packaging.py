@@ -42,11 +42,11 @@ def test_the_wheel_trains_from_an_empty_folder(installed, tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs").iterdir()
     assert (folder / "evaluation.json").is_file()
-    report = [sys.executable, "-c", "from metarl_exp.report import main; main()"]
+    report = [sys.executable, "-c", "from metarl_exp.commands.report import main; main()"]
     subprocess.run(report, cwd=tmp_path, env=environment, check=True)
     assert folder.name in (tmp_path / "outputs" / "report.html").read_text()
     where = subprocess.run(
-        [sys.executable, "-c", "import metarl_exp.build as b; print(b.__file__, b.config_dir())"],
+        [sys.executable, "-c", "import metarl_exp.wiring as b; print(b.__file__, b.config_dir())"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

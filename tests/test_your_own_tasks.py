@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from metarl_exp import check, evaluate, train
-from metarl_exp.run_folder import RunFolder
+from metarl_exp.commands import check, evaluate, train
+from metarl_exp.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "your-own-tasks.md").read_text()
@@ -86,7 +86,7 @@ def require_readable_if_trusted(run, monkeypatch, capfd):
 
 def test_a_module_of_the_current_folder_counts_for_an_installed_command_too(folder):
     """Which, unlike `python -m`, does not look there by itself; hence -P."""
-    entry = "from metarl_exp.check import main; main()"
+    entry = "from metarl_exp.commands.check import main; main()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", entry, *shlex.split(COMMANDS[0])[1:]],
         cwd=folder,

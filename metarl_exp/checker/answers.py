@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.checker.finding import Seen, Subject, fault, note, passed
-from metarl_exp.rehearsal import Record, extreme_actions, random_actions
+from metarl_exp.checker.rehearsal import Record, extreme_actions, random_actions
 from metarl_exp.types import BatchedEnv, Step
 
 BEYOND = 10.0  # a Gaussian policy's output is seldom farther from the nominal [−1, 1]

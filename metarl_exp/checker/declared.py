@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.checker.finding import Seen, Subject, fault, note, passed
-from metarl_exp.streams import stream
+from metarl_exp.process.streams import stream
 
 TRAINING, TEST = 256, 40  # tasks that are compared; 40 as evaluation has them
 SHOWN = 6  # columns

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_exp.rehearsal import Record, random_actions, rehearse
+from metarl_exp.checker.rehearsal import Record, random_actions, rehearse
 from metarl_exp.tasks.base import TaskDistribution
 from metarl_exp.types import BatchedEnv
 

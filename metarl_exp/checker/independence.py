@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.checker.finding import Seen, Subject, fault, note, passed
-from metarl_exp.rehearsal import (
+from metarl_exp.checker.rehearsal import (
     Record,
     difference,
     extreme_actions,

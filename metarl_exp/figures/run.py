@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from metarl_exp import results
 from metarl_exp.figures.style import SIZE, STYLE, save
+from metarl_exp.runs import results
 from metarl_exp.tasks.base import Episode
 from metarl_exp.types import Trajectories
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from metarl_exp.files import DamagedFile
+from metarl_exp.runs.files import DamagedFile
 
 PIXELS = 2**24  # at most: ten times as many as any figure has
 

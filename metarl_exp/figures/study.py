@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
-from metarl_exp import results
 from metarl_exp.figures.bands import Band, Curve, on_common_grid, over_seeds, seeds_of, span
 from metarl_exp.figures.style import MARKS, SIZE, STYLE, look, save
+from metarl_exp.runs import results
 from metarl_exp.statistics import Interval
 
 WIDE = 7.0  # inches: panels side by side, over both columns

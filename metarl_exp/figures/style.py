@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
-from metarl_exp.files import write_atomically
+from metarl_exp.runs.files import write_atomically
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph that a PDF gets
 

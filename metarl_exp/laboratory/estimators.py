@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_exp.adaptation import ORDERS, Adaptation
-from metarl_exp.combiner import Mean
-from metarl_exp.fast_weights import All
-from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.algorithm.adaptation import ORDERS, Adaptation
+from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.fast_weights import All
+from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
+from metarl_exp.algorithm.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, MetaBatch, MetaFunction, ProMP, Reptile
 from metarl_exp.laboratory.exact import CREDITS, Batches, advantages, all_batches
 from metarl_exp.laboratory.mdp import TinyMDP
 from metarl_exp.laboratory.policy import TabularSoftmax
 from metarl_exp.maths.distributions import constant
-from metarl_exp.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, MetaBatch, MetaFunction, ProMP, Reptile
 from metarl_exp.types import Experience
 from metarl_exp.validation import require_choice
 

@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_exp.classical import checked
-from metarl_exp.files import read_yaml
 from metarl_exp.laboratory import exact
 from metarl_exp.laboratory.estimators import Estimator, inner_hessians, meta_gradients, outcomes
 from metarl_exp.laboratory.exact import Estimate
 from metarl_exp.laboratory.mdp import TinyMDP, random_mdp
-from metarl_exp.streams import stream
-from metarl_exp.validation import require_integer, require_number
+from metarl_exp.process.streams import stream
+from metarl_exp.runs.files import read_yaml
+from metarl_exp.validation import require_fields, require_integer, require_number
 
 AGAINST = ("expected", "sampled")  # ∇J_I and ∇J_II(M)
 
@@ -63,7 +62,7 @@ class Study:
         for key, allowed in (("step_size", self.step_sizes), ("trajectories", self.trajectories)):
             if self.shown.get(key) not in allowed:
                 raise ValueError(f"shown.{key}={self.shown.get(key)!r}: allowed are {', '.join(map(str, allowed))}")
-        made = {name: Estimator(**checked(Estimator, node, f"estimators[{name}]")) for name, node in
+        made = {name: Estimator(**require_fields(f"estimators[{name}]", node, Estimator)) for name, node in
                 self.estimators.items()}  # fmt: skip
         object.__setattr__(self, "methods", made)
 
@@ -76,7 +75,7 @@ class Study:
 
 def read(path: Path) -> Study:
     """The study of a file. Raises ValueError for a key that is unknown or missing, or a value out of range."""
-    return Study(**checked(Study, read_yaml(path), "the study"))
+    return Study(**require_fields("the study", read_yaml(path), Study))
 
 
 # ---- measuring

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from metarl_exp import results
-from metarl_exp.comparison import MISSING
-from metarl_exp.files import DamagedFile
 from metarl_exp.report import pictures
 from metarl_exp.report.runs import Run, flat
 from metarl_exp.report.studies import Differing
-from metarl_exp.status import STYLES
+from metarl_exp.runs import results
+from metarl_exp.runs.files import DamagedFile
+from metarl_exp.runs.sweep import STATES
+from metarl_exp.study.comparison import MISSING
 
 SHOWN = 100  # runs, and of each kind of trouble as many
 TROUBLES = ("damaged", "failed", "interrupted", "missing")
@@ -84,7 +84,7 @@ class Overview:
 
     def states(self) -> list[tuple[str, int]]:
         """How many runs are in each state, of those that some are in."""
-        return [(state, self._states[state]) for state in STYLES if self._states[state]]
+        return [(state, self._states[state]) for state in STATES if self._states[state]]
 
     def troubles(self) -> list[Run]:
         """The runs that went wrong; the first SHOWN of each kind."""

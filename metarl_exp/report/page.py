@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from metarl_exp import provenance, results
-from metarl_exp.comparison import MISSING
 from metarl_exp.report import pictures
 from metarl_exp.report.overview import SHOWN, Overview, Table
 from metarl_exp.report.studies import Method, Study, counted, studies
+from metarl_exp.runs import provenance, results
+from metarl_exp.study.comparison import MISSING
 
 TEMPLATE = "page.html"
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from metarl_exp import results
 from metarl_exp.figures import study as figures
 from metarl_exp.figures.stored import stored
 from metarl_exp.report.runs import Run
 from metarl_exp.report.studies import Method, Study, counted
+from metarl_exp.runs import results
 
 LINES = 7  # methods in one figure: as many as there are colours
 INCH = 96  # CSS pixels

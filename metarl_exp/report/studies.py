@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl_exp import build, results
+from metarl_exp import wiring
 from metarl_exp.report.runs import Run
+from metarl_exp.runs import results
 
 
 class Method(NamedTuple):
@@ -108,7 +109,7 @@ def _environment_name(run: Run) -> str:
 
 def _name(runs: Sequence[Run], shared: Collection[str]) -> str:
     """What was typed for all of these and is not `shared` by all, or the name of the configuration's folders."""
-    own = [o for o in _typed(runs) if o not in shared and re.split(r"[.=]", o)[0] not in build.NOT_IN_FINGERPRINT]
+    own = [o for o in _typed(runs) if o not in shared and re.split(r"[.=]", o)[0] not in wiring.NOT_IN_FINGERPRINT]
     return ", ".join(own) or runs[0].status.name.rsplit("-seed", 1)[0]
 
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl_exp.comparison import Published, PublishedNumbers
-from metarl_exp.files import read_json
+from metarl_exp.runs.files import read_json
 from metarl_exp.statistics import (
     Interval,
     PairedTest,
@@ -20,6 +19,7 @@ from metarl_exp.statistics import (
     probability_of_improvement,
     t_interval,
 )
+from metarl_exp.study.comparison import Published, PublishedNumbers
 from metarl_exp.study.declaration import Column, Row, Study
 from metarl_exp.study.runs import Chosen, Runs, cell, chosen
 from metarl_exp.study.summary import Summary

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from metarl_exp import build
+from metarl_exp import wiring
 from metarl_exp.study.declaration import Study
 from metarl_exp.study.runs import Runs, Wanted, candidates, finished, wanted
 
@@ -44,7 +44,7 @@ def taken(study: Study, runs: Runs) -> Cost:
 
 @cache
 def _steps(overrides: tuple[str, ...]) -> int:
-    return build.training_steps(build.compose(overrides))
+    return wiring.training_steps(wiring.compose(overrides))
 
 
 def _seconds(done: Sequence[tuple[Wanted, float]], lacking: Wanted) -> float | None:

@@ -35,7 +35,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from metarl_exp.files import DamagedFile, read_yaml
+from metarl_exp.runs.files import DamagedFile, read_yaml
 from metarl_exp.study.measures import MEASURES, Measure
 from metarl_exp.validation import nearest, require_choice, require_flag, require_integer
 

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from metarl_exp import results
 from metarl_exp.figures import study as figures
 from metarl_exp.figures.stored import stored
-from metarl_exp.files import DamagedFile
+from metarl_exp.runs import results
+from metarl_exp.runs.files import DamagedFile
 from metarl_exp.statistics import performance_profile
 from metarl_exp.study.cells import COSTS, Table, over_seeds
 from metarl_exp.study.measures import Return

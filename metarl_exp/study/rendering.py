@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from metarl_exp.comparison import MISSING, unique
 from metarl_exp.markdown import escaped, pipes
 from metarl_exp.statistics import Interval
 from metarl_exp.study.cells import COSTS, Cell, Table
+from metarl_exp.study.comparison import MISSING, unique
 from metarl_exp.study.declaration import Column, Row
 
 OVER = {

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_exp import build, provenance
-from metarl_exp.files import DamagedFile, making_sense_of, said
-from metarl_exp.identity import Identified
-from metarl_exp.provenance import RESULTS_VERSION
-from metarl_exp.run_folder import RunFolder
+from metarl_exp import wiring
+from metarl_exp.checker.identity import Identified
+from metarl_exp.runs import provenance
+from metarl_exp.runs.files import DamagedFile, making_sense_of, said
+from metarl_exp.runs.provenance import RESULTS_VERSION
+from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.study import summary
 from metarl_exp.study.declaration import Choice, Column, Row, Study
 from metarl_exp.study.summary import Summary
@@ -81,14 +82,14 @@ def finished(runs: Runs, wanted: Wanted) -> Summary | None:
 @cache
 def configuration(overrides: tuple[str, ...]) -> Any:
     """Configuration of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
-    build.check_overrides(overrides)
-    return build.compose(overrides)
+    wiring.check_overrides(overrides)
+    return wiring.compose(overrides)
 
 
 @cache
 def fingerprint(overrides: tuple[str, ...]) -> str:
     """The fingerprint of a run with these overrides. Raises ValueError for a key or an option that does not exist."""
-    return build.fingerprint(configuration(overrides))
+    return wiring.fingerprint(configuration(overrides))
 
 
 def candidates(study: Study, row: Row) -> Iterator[Wanted]:
@@ -151,11 +152,11 @@ class Today:
     def changes(self, overrides: tuple[str, ...], run: Summary) -> list[str]:
         """Changes since a run with these overrides, in words; none if its numbers are today's."""
         chosen = configuration(overrides)
-        tasks = build.task_settings(chosen)
+        tasks = wiring.task_settings(chosen)
 
         def identify() -> Identified:
             if tasks not in self._environments:
-                self._environments[tasks] = build.environments(chosen)
+                self._environments[tasks] = wiring.environments(chosen)
             return self._environments[tasks]
 
         record = {"environment": run.environment, **run.origin}

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_exp.files import DamagedFile, making_sense_of, read_json, said
-from metarl_exp.run_folder import RunFolder
-from metarl_exp.sweep import folder_status
+from metarl_exp.runs.files import DamagedFile, making_sense_of, read_json, said
+from metarl_exp.runs.run_folder import RunFolder
+from metarl_exp.runs.sweep import folder_status
 from metarl_exp.types import NonFiniteError
 
 POINTS = 100  # of a learning curve that are kept

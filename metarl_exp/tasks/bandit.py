@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from metarl_exp.streams import draw
+from metarl_exp.process.streams import draw
 from metarl_exp.tasks.base import Episode, uniform
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_choice, require_integer, require_memory

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metarl_exp.streams import draw
+from metarl_exp.process.streams import draw
 from metarl_exp.types import BatchedEnv, Spec, Trajectories
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarl_exp.awake import SHORTEST, Countdown
+from metarl_exp.process.awake import SHORTEST, Countdown
 from metarl_exp.types import EnvironmentFailure
 
 

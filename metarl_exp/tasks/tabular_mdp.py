@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metarl_exp.maths.keyed_uniforms import keyed_uniforms
 from metarl_exp.maths.planning import MDPs, optimal_action_values
-from metarl_exp.streams import draw
+from metarl_exp.process.streams import draw
 from metarl_exp.tasks.base import Episode
 from metarl_exp.types import Spec, Step
 from metarl_exp.validation import require_integer, require_memory

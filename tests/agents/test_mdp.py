@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl_exp import classical
 from metarl_exp.agents import Random, mdp, play
 from metarl_exp.agents.belief import Belief, Prior
 from metarl_exp.agents.mdp import BEB, OPSRL, PSRL, UCRL2, Optimal, best_at_random
-from metarl_exp.comparison import Mean, PublishedTable, difference
+from metarl_exp.commands import classical
 from metarl_exp.maths.planning import optimal_action_values, policy_values
+from metarl_exp.study.comparison import Mean, PublishedTable, difference
 from metarl_exp.tasks import Bandit, TabularMDP
 
 PROPER = Prior(next_state=1.0, reward=0.0, precision=1.0)

@@ -2,7 +2,8 @@
 
 import torch
 
-from metarl_exp import figures, results
+from metarl_exp import figures
+from metarl_exp.runs import results
 from metarl_exp.types import Trajectories
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.laboratory import TabularSoftmax, TinyMDP, exact, random_mdp
 from metarl_exp.maths.parameters import stack
-from metarl_exp.sampler import Sampler
 from metarl_exp.tasks import TabularMDP
 
 

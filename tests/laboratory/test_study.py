@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from metarl_exp.laboratory import __main__ as command
+from metarl_exp.commands import laboratory as command
 from metarl_exp.laboratory import exact, report, study
 from metarl_exp.laboratory.estimators import inner_hessians, outcomes
 from metarl_exp.laboratory.exact import Estimate

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metarl_exp import train
-from metarl_exp.run_folder import RunFolder
-from metarl_exp.sweep import statuses
+from metarl_exp.commands import train
+from metarl_exp.runs.run_folder import RunFolder
+from metarl_exp.runs.sweep import statuses
 
 # Of this Optuna when it is imported, about how it uses its database library.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*declarative_base:DeprecationWarning")]

@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
-from metarl_exp.run_folder import RunFolder
-from metarl_exp.sweep import statuses
+from metarl_exp.runs.run_folder import RunFolder
+from metarl_exp.runs.sweep import statuses
 
 pytestmark = pytest.mark.ray
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from metarl_exp.run_folder import RunFolder
-from metarl_exp.sweep import statuses
+from metarl_exp.runs.run_folder import RunFolder
+from metarl_exp.runs.sweep import statuses
 from tests.waiting import until
 
 

@@ -8,7 +8,7 @@ import wandb
 import yaml
 from wandb.sdk.launch.sweeps import utils
 
-from metarl_exp import train
+from metarl_exp.commands import train
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from metarl_exp import build
+from metarl_exp import wiring
 from metarl_exp.maths.parameters import stack
 from metarl_exp.policy import CategoricalConv, GaussianConv
 from metarl_exp.policy.conv import convolution
@@ -100,7 +100,7 @@ def test_a_learner_with_one_takes_second_order_steps(fast_weights):
         "policy.filters=[3]", "policy.hidden_sizes=[4]", "meta_batch_size=3", "trajectories=2", "tracker=none",
         f"fast_weights={fast_weights}",
     ]  # fmt: skip
-    learner = build.build(build.compose(overrides)).learner
+    learner = wiring.build(wiring.compose(overrides)).learner
     assert learner.policy.spec.observation_size == 10
     (record,) = learner.train(1)
     assert record.metrics["line_search/accepted"] == 1

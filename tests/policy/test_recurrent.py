@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from metarl_exp.adaptation import Adaptation
-from metarl_exp.combiner import Mean
-from metarl_exp.fast_weights import All, Head
-from metarl_exp.inner_optimizer import InnerOptimizer
+from metarl_exp.algorithm.adaptation import Adaptation
+from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.fast_weights import All, Head
+from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
+from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.maths.parameters import flatten, stack, unflatten
-from metarl_exp.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.policy import CategoricalRNN, GaussianRNN
 from metarl_exp.types import Experience, Spec
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl_exp import results
+from metarl_exp.runs import results
 
 Write = Callable[..., Path]
 CONFIGURATION = (

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from metarl_exp import report
-from metarl_exp.run_folder import RunFolder
-from metarl_exp.sweep import statuses
+from metarl_exp.runs.run_folder import RunFolder
+from metarl_exp.runs.sweep import statuses
 
 pytestmark = pytest.mark.browser
 

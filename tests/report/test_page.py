@@ -7,7 +7,7 @@ import pytest
 from metarl_exp.report import page, pictures
 from metarl_exp.report.overview import Overview
 from metarl_exp.report.runs import read
-from metarl_exp.sweep import JobStatus, folder_status
+from metarl_exp.runs.sweep import JobStatus, folder_status
 
 SCRIPT = "died: <script>alert('x')</script> & </pre><img src=http://example.org/x.png>"
 

@@ -10,7 +10,7 @@ from PIL import Image
 from metarl_exp.report import pictures
 from metarl_exp.report.runs import read
 from metarl_exp.report.studies import Method, Study
-from metarl_exp.sweep import folder_status
+from metarl_exp.runs.sweep import folder_status
 
 
 def test_a_picture_is_the_png_in_a_palette_and_as_large_as_on_paper(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from metarl_exp import report
 from metarl_exp.report import pictures
-from metarl_exp.sweep import Job, Sweep
+from metarl_exp.runs.sweep import Job, Sweep
 
 
 @pytest.fixture(autouse=True)

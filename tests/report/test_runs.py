@@ -1,7 +1,7 @@
 """What is read of a run."""
 
 from metarl_exp.report.runs import LOG_LINES, flat, read
-from metarl_exp.sweep import JobStatus, folder_status
+from metarl_exp.runs.sweep import JobStatus, folder_status
 
 
 def test_a_finished_run_is_read_whole(write_run):

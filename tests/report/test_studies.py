@@ -7,7 +7,7 @@ import pytest
 
 from metarl_exp.report.runs import Run, read
 from metarl_exp.report.studies import Differing, studies
-from metarl_exp.sweep import JobStatus, folder_status
+from metarl_exp.runs.sweep import JobStatus, folder_status
 
 
 def known(settings: dict[str, str], configured: bool = True) -> Run:

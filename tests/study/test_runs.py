@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from metarl_exp import table
-from metarl_exp.launching import launch
+from metarl_exp.commands import table
+from metarl_exp.commands.launching import launch
+from metarl_exp.commands.train import job
 from metarl_exp.study import cost, runs, summary
 from metarl_exp.study.runs import Key, take_up
-from metarl_exp.train import job
 from tests.damage import EVALUATION, METRICS, OF_CONTENT, OF_STATE, PROVENANCE, STATUS
 
 

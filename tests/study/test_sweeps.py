@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from metarl_exp import table
+from metarl_exp.commands import table
 from metarl_exp.study import runs
 from tests.waiting import PATIENCE
 
@@ -32,7 +32,8 @@ def declare(laboratory, tiny):
 
 KILLED_IN_ITS_THIRD_JOB = """
 import os, signal
-from metarl_exp import checkpoint, train
+from metarl_exp.commands import train
+from metarl_exp.runs import checkpoint
 
 save_latest, begun = checkpoint.save_latest, []
 

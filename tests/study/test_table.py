@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metarl_exp import build, table
+from metarl_exp import wiring
+from metarl_exp.commands import table
 from metarl_exp.study import cost, declaration, drawing, runs
 from tests.study.conftest import BASE
 
@@ -371,7 +372,7 @@ def test_the_command_says_what_is_there_and_exits_with_0_if_all_is(
 ):
     laboratory.declare()
     for seed in range(3):
-        laboratory.run([[0.0, 1.0]], seed=seed, environment=build.environment_identity(build.compose(BASE)))
+        laboratory.run([[0.0, 1.0]], seed=seed, environment=wiring.environment_identity(wiring.compose(BASE)))
     given = [a.format(runs=laboratory.outputs) for a in arguments]
     monkeypatch.setattr("sys.argv", ["metarl-table", str(laboratory.file), *given])
     with pytest.raises(SystemExit) as end:

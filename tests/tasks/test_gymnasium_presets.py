@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_exp import build
+from metarl_exp import wiring
 from metarl_exp.tasks import GymnasiumTasks
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ PRESETS = {
 def preset(name) -> GymnasiumTasks:
     if PRESETS[name]:
         pytest.importorskip(PRESETS[name])
-    return build.component("tasks", build.compose([f"tasks={name}"]).tasks)
+    return wiring.component("tasks", wiring.compose([f"tasks={name}"]).tasks)
 
 
 def start(tasks, *rows, trajectories=1, seed=0):

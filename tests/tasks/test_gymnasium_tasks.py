@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_exp import MetaLearner, build
+from metarl_exp import MetaLearner, wiring
+from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
-from metarl_exp.sampler import Sampler
 from metarl_exp.tasks import GymnasiumTasks, LiveEnv, TaskEnv, guard
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.types import EnvironmentFailure, Filmable
@@ -503,8 +503,8 @@ def test_a_task_that_changes_the_spaces_is_a_failure():
 def test_an_environment_that_cannot_be_made_or_closed_is_named(when, deed, said, monkeypatch):
     """By what makes distributions, as a run, the check before it and metarl-check do, with the limit."""
     monkeypatch.setattr(Faulty, "calls", Counter())
-    node = build.compose(["tasks=pendulum"]).tasks
+    node = wiring.compose(["tasks=pendulum"]).tasks
     node.id, node.kwargs = "tests.environments:Faulty-v0", {"deed": deed, "when": when}
     node.vary = {"mass": {"attribute": "mass", "uniform": [0.9, 1.3]}}
     with pytest.raises(EnvironmentFailure, match=f"^{when} of tasks.id=tests.environments:Faulty-v0: {said}"):
-        build.tasks_of(node, 0.2)
+        wiring.tasks_of(node, 0.2)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.policy import GaussianMLP
-from metarl_exp.sampler import Sampler
 from metarl_exp.tasks import Navigation2D
 
 CPU = torch.device("cpu")

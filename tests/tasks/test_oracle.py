@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metarl_exp import build
+from metarl_exp import wiring
 from metarl_exp.tasks import Navigation2D, TabularMDP
 from metarl_exp.tasks.base import Closeable, Drawable, Solvable
 from metarl_exp.tasks.oracle import Oracle
@@ -38,7 +38,7 @@ def test_of_a_key_the_tables_are_seen():
 
 
 def test_what_does_not_depend_on_the_observation_is_kept_and_nothing_is_made_up():
-    navigation, cartpole = Navigation2D(100, "scaled", False), build.component("tasks", build.compose().tasks)
+    navigation, cartpole = Navigation2D(100, "scaled", False), wiring.component("tasks", wiring.compose().tasks)
     told = Oracle(navigation)
     assert isinstance(told, Drawable)
     assert torch.equal(told.positions(torch.arange(8.0).view(2, 4)), torch.tensor([[0.0, 1.0], [4.0, 5.0]]))
@@ -50,16 +50,16 @@ def test_what_does_not_depend_on_the_observation_is_kept_and_nothing_is_made_up(
 @pytest.mark.parametrize("option", ["navigation_2d", "cartpole", "bernoulli_bandit", "tabular_mdp", "pendulum"])
 def test_one_key_makes_an_oracle_of_a_distribution(option):
     chosen = [f"tasks={option}", "oracle=true", "adaptation=none", "iterations=0"]
-    plain = build.component("tasks", build.compose(chosen).tasks)
+    plain = wiring.component("tasks", wiring.compose(chosen).tasks)
     policy = "categorical_mlp" if plain.spec.discrete else "gaussian_mlp"
-    learner = build.build(build.compose([*chosen, f"policy={policy}"])).learner
+    learner = wiring.build(wiring.compose([*chosen, f"policy={policy}"])).learner
     assert learner.policy.spec.observation_size > plain.spec.observation_size
 
 
 def test_the_key_is_part_of_the_fingerprint_and_its_neutral_value_is_not():
-    told, plain = build.compose(["oracle=true"]), build.compose()
-    assert build.fingerprint(told) != build.fingerprint(plain)
-    assert "oracle" not in build._fingerprinted(plain)
-    assert build.environment_identity(told) == build.environment_identity(plain)
+    told, plain = wiring.compose(["oracle=true"]), wiring.compose()
+    assert wiring.fingerprint(told) != wiring.fingerprint(plain)
+    assert "oracle" not in wiring._fingerprinted(plain)
+    assert wiring.environment_identity(told) == wiring.environment_identity(plain)
     with pytest.raises(ValueError, match="oracle=2: must be true or false"):
-        build.build(build.compose(["oracle=2"]))
+        wiring.build(wiring.compose(["oracle=2"]))

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from metarl_exp import build, results
+from metarl_exp import wiring
+from metarl_exp.algorithm.sampler import Sampler, mean_returns, rollout, success_rates
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import CategoricalRNN
-from metarl_exp.sampler import Sampler, mean_returns, rollout, success_rates
+from metarl_exp.runs import results
 from metarl_exp.tasks import Bandit, CartPole, Navigation2D, TabularMDP
 from metarl_exp.tasks.base import Closeable, Divisible, Drawable, Solvable
 from metarl_exp.tasks.trials import TrialEnv, Trials
@@ -211,7 +212,7 @@ CHOSEN = ["tasks=bernoulli_bandit", "tasks.horizon=3", "policy=categorical_gru",
 
 
 def test_one_key_makes_trials_of_a_distribution_and_returns_are_those_of_episodes():
-    parts = build.build(build.compose([*CHOSEN, "evaluation.trajectories=3", "evaluation.test_tasks=5", "threads=1"]))
+    parts = wiring.build(wiring.compose([*CHOSEN, "evaluation.trajectories=3", "evaluation.test_tasks=5", "threads=1"]))
     learner = parts.learner
     assert learner.policy.spec.horizon == 12
     record = learner.train(1)[0]
@@ -229,15 +230,15 @@ def test_one_key_makes_trials_of_a_distribution_and_returns_are_those_of_episode
 
 
 def test_the_key_is_part_of_the_fingerprint_and_its_neutral_value_is_not():
-    trials, plain = build.compose(["trial_episodes=2"]), build.compose()
-    assert build.fingerprint(trials) != build.fingerprint(plain)
-    assert "trial_episodes" not in build._fingerprinted(plain)
-    assert build.environment_identity(trials) == build.environment_identity(plain)
-    assert build.training_steps(trials) == 2 * build.training_steps(plain)
+    trials, plain = wiring.compose(["trial_episodes=2"]), wiring.compose()
+    assert wiring.fingerprint(trials) != wiring.fingerprint(plain)
+    assert "trial_episodes" not in wiring._fingerprinted(plain)
+    assert wiring.environment_identity(trials) == wiring.environment_identity(plain)
+    assert wiring.training_steps(trials) == 2 * wiring.training_steps(plain)
 
 
 def test_gradient_steps_between_trials_are_refused_with_the_reason():
     with pytest.raises(ValueError, match="adaptation.inner_steps=1 with trials .*: a trial is where a policy adapts"):
-        build.build(build.compose([*CHOSEN[:-1], "adaptation=one_step"]))
+        wiring.build(wiring.compose([*CHOSEN[:-1], "adaptation=one_step"]))
     with pytest.raises(ValueError, match="trial_episodes=0: must be an integer ≥ 1"):
-        build.build(build.compose([*CHOSEN, "trial_episodes=0"]))
+        wiring.build(wiring.compose([*CHOSEN, "trial_episodes=0"]))

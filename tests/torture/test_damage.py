@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl_exp import checkpoint
-from metarl_exp.files import DIGEST, read_json
+from metarl_exp.runs import checkpoint
+from metarl_exp.runs.files import DIGEST, read_json
 from tests.torture.victim import STAGES, Victim, right
 
 HARMS: dict[str, Callable[[bytes], bytes | None]] = {

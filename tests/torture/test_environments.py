@@ -1,7 +1,7 @@
 """Environments that hang, raise or exit when they are made, reset, stepped or closed: here and in workers of any kind.
 
-Runs of the real entry point, forked as in tests/test_failure.py: each ends by itself, with a reason or with results,
-and leaves nobody behind.
+Runs of the real entry point, forked as in tests/runs/test_failure.py: each ends by itself, with a reason or with
+results, and leaves nobody behind.
 """
 
 import multiprocessing
@@ -11,10 +11,10 @@ import threading
 import pytest
 import torch
 
-from metarl_exp import build
-from metarl_exp.run_folder import RunFolder
+from metarl_exp import wiring
+from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.types import EnvironmentFailure
-from tests.test_failure import FORKED, IN_PROCESS, SERVED, SPAWNED, arguments, living, run_forked
+from tests.runs.test_failure import FORKED, IN_PROCESS, SERVED, SPAWNED, arguments, living, run_forked
 from tests.waiting import until
 
 pytestmark = [
@@ -28,7 +28,7 @@ LIMIT = "environment_timeout=20"  # s; what is well takes less on a busy machine
 @pytest.fixture(scope="module", autouse=True)
 def warm():
     """What building a run imports is imported once for all that are forked."""
-    build.build(build.compose(["tracker=none"]))
+    wiring.build(wiring.compose(["tracker=none"]))
 
 
 @pytest.mark.parametrize("where", WHERE)
@@ -58,11 +58,11 @@ def test_whatever_goes_wrong_wherever_the_run_ends_and_says_where(tmp_path, tall
 
 @pytest.mark.parametrize("where", ["in process", "fork"])
 def test_two_hundred_iterations_take_no_more_processes_threads_or_descriptors(tmp_path, where):
-    config = build.compose(
+    config = wiring.compose(
         [*arguments(tmp_path, "raises", WHERE[where])[1:], "policy.hidden_sizes=[4]"], str(tmp_path / "conf")
     )
     config.tasks.kwargs.good_episodes = 10**9
-    learner = build.build(config).learner
+    learner = wiring.build(config).learner
     looks = set()
     for number, _ in enumerate(learner.iterations(200)):
         if number >= 20 and number % 20 == 0:
@@ -72,8 +72,8 @@ def test_two_hundred_iterations_take_no_more_processes_threads_or_descriptors(tm
 
 
 def test_failures_one_after_the_other_leave_nothing(tmp_path):
-    config = build.compose(arguments(tmp_path, "dies_in_c", FORKED)[1:], str(tmp_path / "conf"))
-    tasks = build.tasks_of(config.tasks, 60.0)
+    config = wiring.compose(arguments(tmp_path, "dies_in_c", FORKED)[1:], str(tmp_path / "conf"))
+    tasks = wiring.tasks_of(config.tasks, 60.0)
     looks = []
     for _ in range(30):
         env = tasks.make_env(torch.full((2, 1), 2.0), 3, torch.Generator().manual_seed(0), torch.device("cpu"))

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from metarl_exp.files import DIGEST
+from metarl_exp.runs.files import DIGEST
 from tests.torture.victim import STAGES, Victim, right, same
 
 FLIPS = 600  # over all files, each as often

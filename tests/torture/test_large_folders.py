@@ -8,7 +8,7 @@ import pytest
 
 from metarl_exp import report
 from metarl_exp.report import pictures
-from metarl_exp.sweep import statuses
+from metarl_exp.runs.sweep import statuses
 from tests.report.conftest import write_run  # noqa: F401  # a fixture
 
 pytestmark = [

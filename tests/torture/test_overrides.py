@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp import build
-from metarl_exp.build.preflight import refusing
-from metarl_exp.ranks import ALONE, Place
+from metarl_exp import wiring
+from metarl_exp.process.ranks import ALONE, Place
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.validation import installed_memory
+from metarl_exp.wiring.preflight import refusing
 
 BASES = (
     ["tasks=navigation_2d"],
@@ -106,7 +106,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def drawn(number: int) -> list[tuple[str, list[str], str]]:
     """So many of (kind, base, override), the kinds in turn."""
     chance, found = random.Random(0), []
-    trees = [(base, plain(build.compose(base))) for base in BASES]
+    trees = [(base, plain(wiring.compose(base))) for base in BASES]
     for i in range(number):
         kind = list(KINDS)[i % len(KINDS)]
         base, tree = chance.choice(trees)
@@ -118,7 +118,7 @@ def drawn(number: int) -> list[tuple[str, list[str], str]]:
 def may_be_null(key: str) -> bool:
     """Whether a file of the configuration has null for a key, or says so beside it."""
     group, _, name = key.rpartition(".")
-    files = (build.config_dir() / group).glob("*.yaml") if group else [build.config_dir() / "train.yaml"]
+    files = (wiring.config_dir() / group).glob("*.yaml") if group else [wiring.config_dir() / "train.yaml"]
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return any(line.startswith(f"{name}:") and "null" in line for line in lines)
 
@@ -165,9 +165,9 @@ def outcome(base: list[str], override: str, printed: Callable[[], str]) -> tuple
     """One of the tally's outcomes, or «sensible», and what was said."""
     try:
         with refusing(Place()):
-            build.check_overrides([*base, override])
-            config = build.compose([*base, override])
-            distribution = build.build(config, ALONE, installed_memory()).learner.task_distribution
+            wiring.check_overrides([*base, override])
+            config = wiring.compose([*base, override])
+            distribution = wiring.build(config, ALONE, installed_memory()).learner.task_distribution
     except SystemExit as refusal:
         said = str(refusal.code)
         group = re.split(r"[.=/@:]", override.lstrip("+~-"))[0]
@@ -176,7 +176,7 @@ def outcome(base: list[str], override: str, printed: Callable[[], str]) -> tuple
         return ("refused" if one_line and named and not printed() else "traceback"), said
     if isinstance(distribution, Closeable):
         distribution.close()
-    why = sense_of(plain(build.compose(base)), plain(config))
+    why = sense_of(plain(wiring.compose(base)), plain(config))
     return ("sensible", why) if why else ("changed", "accepted")
 
 
@@ -194,7 +194,7 @@ def require_refused(cases: list[tuple[str, list[str], str]], capsys: Any, tally:
 
 @pytest.mark.parametrize("base", BASES, ids=" ".join)
 def test_what_is_made_wrong_was_right(base):
-    build.build(build.compose(base))
+    wiring.build(wiring.compose(base))
 
 
 def test_some_wrong_overrides_are_refused_with_one_line(capsys, tally):

@@ -4,7 +4,7 @@ import pytest
 
 from metarl_exp import report
 from metarl_exp.report import pictures
-from metarl_exp.sweep import statuses
+from metarl_exp.runs.sweep import statuses
 from tests.damage import OF_CONTENT, OF_FIGURES, OF_STATE
 from tests.report.conftest import write_run  # noqa: F401  # a fixture
 

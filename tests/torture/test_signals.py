@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from metarl_exp import build
-from metarl_exp.run_folder import RunFolder
+from metarl_exp import wiring
+from metarl_exp.runs.run_folder import RunFolder
 from tests.conftest import deterministic_part
-from tests.test_failure import FORKED, ROOT, arguments, living, train_in_session
+from tests.runs.test_failure import FORKED, ROOT, arguments, living, train_in_session
 from tests.waiting import PATIENCE, until
 
 pytestmark = [
@@ -30,7 +30,7 @@ NAPPING = [
 
 @pytest.fixture(scope="module", autouse=True)
 def warm():
-    build.build(build.compose(["tracker=none"]))
+    wiring.build(wiring.compose(["tracker=none"]))
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,16 @@ import yaml
 from omegaconf import OmegaConf
 
 import metarl_exp
-from metarl_exp import build, evaluate, replay, report, train
-from metarl_exp.sweep import statuses
+from metarl_exp import report, wiring
+from metarl_exp.commands import evaluate, replay, train
+from metarl_exp.runs.sweep import statuses
 
 TINY = [
     "experiment=smoke", "tracker=none", "policy.hidden_sizes=[4]", "iterations=1", "threads=1", "trajectories=2",
     "tasks.horizon=4", "evaluation.trajectories=2", "evaluation.test_tasks=2", "evaluation.validation_tasks=2",
 ]  # fmt: skip
 SECRET = "only-for-me"
-PENDULUM = yaml.safe_load((build.config_dir() / "tasks" / "pendulum.yaml").read_text())
+PENDULUM = yaml.safe_load((wiring.config_dir() / "tasks" / "pendulum.yaml").read_text())
 
 
 class Evil:
@@ -298,8 +299,8 @@ def test_a_run_does_not_write_through_links_in_its_folder(place, tally):
 @pytest.mark.parametrize("kind", ["a module of the current folder", "an id with a module", "a wrapper"])
 def test_a_run_starts_from_the_parameters_of_a_folder_made_to_harm_and_from_nothing_else(kind, place, tally):
     CONFIGURED[kind](place)
-    config = build.compose([*TINY, f"init_from={place.run}"])
-    parts = build.build(config)
+    config = wiring.compose([*TINY, f"init_from={place.run}"])
+    parts = wiring.build(config)
     tally("folder made to harm, init_from", "executed" if place.mark.exists() else "identical")
     assert not place.mark.exists()
     best = torch.load(place.run / "checkpoints" / "best.pt", weights_only=True)["theta"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import deterministic_part
-from tests.test_failure import ROOT, living
+from tests.runs.test_failure import ROOT, living
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.torture

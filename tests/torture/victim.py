@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from metarl_exp import checkpoint, train
-from metarl_exp.build import load_config
-from metarl_exp.files import read_yaml
-from metarl_exp.run_folder import RunFolder
+from metarl_exp.commands import train
+from metarl_exp.runs import checkpoint
+from metarl_exp.runs.files import read_yaml
+from metarl_exp.runs.run_folder import RunFolder
+from metarl_exp.wiring import load_config
 
 COMMAND = [
     "metarl-train", "experiment=bandits/bernoulli", "tracker=none", "iterations=4", "threads=1", "meta_batch_size=2",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl_exp.streams import draw
+from metarl_exp.process.streams import draw
 from metarl_exp.tasks.base import uniform
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.mujoco import models

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metarl_exp.streams import draw
+from metarl_exp.process.streams import draw
 from metarl_exp.tasks.vector.batch import InProcess, Pools, VectorBatch
 from metarl_exp.tasks.vector.episode_env import EpisodeEnv
 from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from metarl_exp.algorithm.sampler import rollout
 from metarl_exp.policy import GaussianMLP, GaussianRNN
-from metarl_exp.sampler import rollout
 from metarl_exp.types import EnvironmentFailure, NonFiniteError, Separable
 
 

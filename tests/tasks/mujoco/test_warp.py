@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from metarl_exp import build
-from metarl_exp.sampler import Sampler
+from metarl_exp import wiring
+from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.tasks.mujoco import HalfCheetahDirection, HalfCheetahVelocity
 
 CPU = torch.device("cpu")
@@ -112,8 +112,8 @@ def test_there_is_room_for_all_contacts_at_once():
 
 def test_a_rollout_is_one_of_any_tasks():
     distribution = warped(MAKERS["velocity"])
-    config = build.compose(["tasks=half_cheetah_velocity"])
-    policy = build.component("policy", config.policy, spec=distribution.spec, generator=seeded())
+    config = wiring.compose(["tasks=half_cheetah_velocity"])
+    policy = wiring.component("policy", config.policy, spec=distribution.spec, generator=seeded())
     parameters = {n: p.detach().expand(2, *p.shape) for n, p in policy.named_parameters()}
     tasks = distribution.sample(2, seeded())
     found = Sampler(policy, distribution, 3, CPU)(parameters, tasks, seeded(), seeded())
@@ -122,11 +122,11 @@ def test_a_rollout_is_one_of_any_tasks():
 
 
 def test_the_identity_of_the_tasks_tells_the_engine():
-    c, warp = (build.compose(["tasks=half_cheetah_direction", f"tasks.engine={e}"]) for e in ("c", "warp"))
-    assert build.fingerprint(c) != build.fingerprint(warp)
-    assert "engine" not in build.environment_identity(c)["settings"]  # as runs have it that were stored before
+    c, warp = (wiring.compose(["tasks=half_cheetah_direction", f"tasks.engine={e}"]) for e in ("c", "warp"))
+    assert wiring.fingerprint(c) != wiring.fingerprint(warp)
+    assert "engine" not in wiring.environment_identity(c)["settings"]  # as runs have it that were stored before
     pytest.importorskip("mujoco_warp")
-    identity = build.environment_identity(warp)
+    identity = wiring.environment_identity(warp)
     assert identity["settings"]["engine"] == "warp"
     assert set(identity["libraries"]) == {"mujoco", "mujoco-warp", "warp-lang"}
 
@@ -142,12 +142,12 @@ def test_the_identity_of_the_tasks_tells_the_engine():
 )
 def test_what_warp_does_not_step_is_refused_with_the_reason(tasks, reason):
     with pytest.raises(ValueError, match=f"^tasks.engine='warp' with .*{reason}.*; take c$"):
-        build.task_distribution(build.compose([f"tasks={tasks}", "tasks.engine=warp"]))
+        wiring.task_distribution(wiring.compose([f"tasks={tasks}", "tasks.engine=warp"]))
 
 
 def test_an_engine_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="tasks.engine='wrap': allowed are c, warp .did you mean 'warp'"):
-        build.task_distribution(build.compose(["tasks=half_cheetah_direction", "tasks.engine=wrap"]))
+        wiring.task_distribution(wiring.compose(["tasks=half_cheetah_direction", "tasks.engine=wrap"]))
 
 
 def test_without_the_extra_the_message_names_it(monkeypatch):

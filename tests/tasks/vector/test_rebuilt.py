@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_exp.rehearsal import difference, random_actions, rehearse
+from metarl_exp.checker.rehearsal import difference, random_actions, rehearse
 from metarl_exp.tasks import GymnasiumTasks, Navigation2D
 from metarl_exp.tasks.base import Rebuildable
 from metarl_exp.tasks.vector import derived

@@ -1,7 +1,8 @@
 """Episodes in worker processes: the same numbers as in one process, and every way in which a worker may go wrong.
 
-Through the real sampler; `fork`, since it starts in no time. The other start methods are in tests/test_failure.py, and
-alarms that ring in tests/tasks/test_guard.py: here a limit runs out when all that are late hang, on a busy machine too.
+Through the real sampler; `fork`, since it starts in no time. The other start methods are in tests/runs/test_failure.py,
+and alarms that ring in tests/tasks/test_guard.py: here a limit runs out when all that are late hang, on a busy machine
+too.
 """
 
 import itertools
@@ -21,8 +22,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.policy import CategoricalMLP
-from metarl_exp.sampler import Sampler
 from metarl_exp.tasks import GymnasiumTasks
 from metarl_exp.tasks.vector import batch, worker_pool
 from metarl_exp.types import EnvironmentFailure

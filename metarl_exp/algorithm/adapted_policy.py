@@ -1,0 +1,75 @@
+"""Test-time adaptation to one live environment, and the policy that comes out of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarl_exp.algorithm.adaptation import Adaptation, require_schedule, scale_at
+from metarl_exp.algorithm.advantage import GeneralisedAdvantages
+from metarl_exp.algorithm.sampler import join_episodes, rollout
+from metarl_exp.maths.parameters import Parameters, detach
+from metarl_exp.process.streams import stream
+from metarl_exp.tasks import LiveEnv
+from metarl_exp.types import Acting, Policy
+from metarl_exp.validation import require_integer
+
+
+class AdaptedPolicy:
+    """A policy adapted to one environment. `returns` [steps, episodes] are those seen before each gradient step.
+
+    One with memory remembers from call to call of `act`: `reset()` begins an episode.
+    """
+
+    def __init__(
+        self, policy: Policy, parameters: Parameters, returns: Tensor, env: LiveEnv, generator: torch.Generator
+    ) -> None:
+        self.policy, self.parameters, self.returns = policy, parameters, returns
+        self.env, self.generator = env, generator
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was observed."""
+        self.acting: Acting | None = None
+
+    @torch.no_grad()
+    def act(self, observation: Any, deterministic: bool = True) -> Any:
+        """The action for one observation, in the form that `env.step` takes."""
+        like = next(iter(self.parameters.values()))
+        batch = self.env.in_policy_form(observation).to(like.device, like.dtype)
+        self.acting = self.acting or self.policy.acting(self.parameters)
+        distribution = self.acting(batch)
+        if deterministic:
+            action = distribution.mode()
+        else:
+            noise = self.policy.distribution.noise((1, 1), self.policy.spec.action_size, self.generator)
+            action = distribution.sample(noise.to(like.device, like.dtype))
+        return self.env.in_env_form(action)
+
+
+def adapt_to(
+    env: Any,
+    theta: Parameters,
+    adaptation: Adaptation,
+    advantage: GeneralisedAdvantages,
+    episodes: int,
+    steps: int,
+    step_scale: Sequence[float],
+    seed: int,
+) -> AdaptedPolicy:
+    """`steps` gradient steps from θ on `episodes` fresh episodes each, one after the other in `env`."""
+    require_integer("steps", steps, low=0)
+    require_schedule("step_scale", step_scale)
+    actions = stream(seed, "adapt/actions")
+    device = next(iter(theta.values())).device
+    live = LiveEnv(env, adaptation.policy.spec, stream(seed, "adapt/environment"), device)
+    path = adaptation.start(theta, 1, "first")
+    returns = torch.zeros(steps, episodes)
+    for k in range(steps):
+        trajectories = join_episodes(
+            [rollout(live, adaptation.policy, path.parameters, (1, 1), actions) for _ in range(episodes)]
+        )
+        returns[k] = trajectories.returns()[0]
+        path.step(advantage(trajectories, path.parameters), scale_at(step_scale, k))
+    return AdaptedPolicy(adaptation.policy, detach(path.parameters), returns, live, actions)

@@ -1,0 +1,21 @@
+"""Meta-objectives: what is differentiated, as a function of θ on the fixed samples of one meta-batch."""
+
+from metarl_exp.algorithm.objective.base import MetaBatch, MetaObjective, Visit
+from metarl_exp.algorithm.objective.family import EMAML, LVC, MAML, DiCE, Joint, LoadedDiCE, ProMP, Reptile
+from metarl_exp.algorithm.objective.function import Evaluated, MetaFunction
+
+__all__ = [
+    "EMAML",
+    "LVC",
+    "MAML",
+    "DiCE",
+    "Evaluated",
+    "Joint",
+    "LoadedDiCE",
+    "MetaBatch",
+    "MetaFunction",
+    "MetaObjective",
+    "ProMP",
+    "Reptile",
+    "Visit",
+]

@@ -1,0 +1,177 @@
+"""A meta-objective on the fixed samples of one meta-batch, as an outer optimizer sees it.
+
+    F(θ) = 1/N Σ_i L_i(φ_0, …, φ_K),        φ_k(θ; D_i): `adaptation.py`,  D_i: the batches that task i adapted with
+
+Values, gradient and curvature are on flat vectors [P]. Of several ranks each has a share of the batch; what leaves this
+module is of all N tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl_exp.algorithm.adaptation import Adaptation, AdaptationPath
+from metarl_exp.algorithm.combiner import Combiner, per_task
+from metarl_exp.algorithm.objective.base import MetaBatch, MetaObjective, Visit
+from metarl_exp.maths.distributions import Distribution
+from metarl_exp.maths.interference import cosines
+from metarl_exp.maths.parameters import Parameters, flatten, task_mean, unflatten
+from metarl_exp.process.ranks import ALONE, Ranks
+from metarl_exp.types import require_finite
+
+
+class Evaluated(NamedTuple):
+    """F and the distance from the policies that sampled, at some θ."""
+
+    losses: Tensor  # [N], whose mean is F(θ)
+    kl: float  # nats: mean over tasks of the mean over valid steps of KL(π_φ_K(θ_old) ‖ π_φ_K(θ))
+
+    @property
+    def loss(self) -> float:
+        """F(θ)."""
+        return self.losses.mean().item()
+
+
+class MetaFunction:
+    """F around some θ, on fixed samples. θ and everything in its space is a flat vector [P]."""
+
+    def __init__(
+        self,
+        objective: MetaObjective,
+        batch: MetaBatch,
+        theta: Parameters,
+        adaptation: Adaptation,
+        combiner: Combiner,
+        acted: Sequence[Distribution] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """`acted` are the policies that sampled the batch, if θ is not what it was sampled with."""
+        self.objective, self.batch, self.like, self.adaptation = objective, batch, theta, adaptation
+        self.combiner, self.ranks = combiner, ranks
+        self.theta = flatten(theta)
+        # The graph is cut at every φ_k: above it the policies on their batches, below it the path from θ.
+        cut = [{n: p.detach().requires_grad_() for n, p in phi.items()} for phi in batch.path.visited()]
+        self.visits = self._visits(cut, acted or [*(step.acted for step in batch.path.steps), None])
+        self.own_losses = objective.outer_loss(self.visits)  # of the batch, with their graph
+        require_finite("outer loss (index: task)", self.own_losses, batch)
+        self.losses = self.ranks.gather(self.own_losses)  # [N]
+        self.loss = self.losses.mean().item()  # F(θ)
+
+    def _visits(self, visited: Sequence[Parameters], acted: Sequence[Distribution | None]) -> list[Visit]:
+        """The policies φ_0 … φ_K, each on its batch."""
+        return [Visit(self.adaptation, *each) for each in zip(visited, self.batch.experiences, acted, strict=True)]
+
+    def at(self, theta: Tensor, tasks: Tensor | None = None) -> MetaFunction:
+        """F around another θ [P], on the same samples; of some of the N `tasks` (indices) only, if asked."""
+        batch, acted = self.batch, [visit.acted for visit in self.visits]
+        if tasks is not None:
+            own = self.ranks.own(tasks)
+            batch, acted = batch.of(own), [d._make(x[own] for x in d) for d in acted]
+        parameters = unflatten(theta, self.like)
+        path = self._replay(parameters, self.adaptation.order, batch, acted)
+        batch = batch._replace(path=path)
+        return MetaFunction(self.objective, batch, parameters, self.adaptation, self.combiner, acted, self.ranks)
+
+    def part(self, fraction: float) -> MetaFunction:
+        """F on the first ⌈fraction · M⌉ trajectories of every batch: as if no others had been sampled with θ."""
+        trajectories = math.ceil(fraction * self.batch.experiences[-1].mask.shape[1])
+        experiences = tuple(experience.first(trajectories) for experience in self.batch.experiences)
+        batch = self.batch._replace(experiences=experiences)
+        acted = [None] * len(experiences)  # other policies than those that sampled: φ_k of fewer trajectories
+        batch = batch._replace(path=self._replay(self.like, self.adaptation.order, batch, acted))
+        return MetaFunction(self.objective, batch, self.like, self.adaptation, self.combiner, ranks=self.ranks)
+
+    def gradient(self) -> Tensor:
+        """∇F(θ), or what the combiner makes of the tasks' meta-gradients, [P]."""
+        return flatten(self.combiner(self.task_gradients()))
+
+    def interference(self) -> dict[str, float]:
+        """How the tasks' meta-gradients agree: mean cosine of pairs, and the share of pairs in conflict."""
+        found = cosines(per_task(self.task_gradients()))
+        if not len(found):  # a single task
+            return {}
+        return {
+            "interference/cosine": found.mean().item(),
+            "interference/conflicting": (found < 0).double().mean().item(),
+        }
+
+    def critic(self) -> dict[str, float]:
+        """How far a critic's values after adaptation are from their targets, if there is a critic."""
+        if self.visits[-1].experience.targets is None:
+            return {}
+        with torch.no_grad():
+            return {"critic/error": (2 * self.ranks.gather(self.visits[-1].value_loss()).mean()).sqrt().item()}
+
+    def task_gradients(self) -> Parameters:
+        """Σ_k (∂φ_k/∂θ)ᵀ ∂L_i/∂φ_k, the meta-gradient of every task by itself: {name: [N, ...]}. Computed once."""
+        return self._task_gradients
+
+    @cached_property
+    def _task_gradients(self) -> Parameters:
+        leaves = [p for visit in self.visits for p in visit.parameters.values()]
+        found = iter(torch.autograd.grad(self.own_losses.sum(), leaves, allow_unused=True))
+        given = [{n: g for n, g in zip(v.parameters, found, strict=False) if g is not None} for v in self.visits]
+        gradients = self.batch.path.pull({k: cotangent for k, cotangent in enumerate(given) if cotangent})
+        for name, gradient in gradients.items():
+            require_finite(f"meta-gradient of {name} (indices: task, …)", gradient, self.batch)
+        return {name: self.ranks.gather(gradient) for name, gradient in gradients.items()}
+
+    def kl(self) -> float:
+        """Nats: mean over tasks of the mean over valid steps of KL(π that sampled ‖ π_φ_K(θ))."""
+        with torch.no_grad():
+            return self.ranks.gather(self.visits[-1].moved()).mean().item()
+
+    def evaluate(self, theta: Tensor) -> Evaluated:
+        """F and KL at another θ [P]: adapts again on the same samples."""
+        acted = [visit.acted for visit in self.visits]
+        path = self._replay(unflatten(theta, self.like), "first", self.batch, acted)
+        with torch.no_grad():
+            visits = self._visits(path.visited(), acted)
+            losses = self.ranks.gather(self.objective.outer_loss(visits))
+            divergences = self.ranks.gather(visits[-1].moved())
+        return Evaluated(losses, divergences.mean().item())
+
+    def curvature(self, order: str) -> Callable[[Tensor], Tensor]:
+        """v ↦ ∇²KL v at θ_old, as Jᵀ F J v averaged over tasks (`first`: J without the Hessians of the inner loss).
+
+        Exact, since the KL's own gradient vanishes there: F is the Fisher matrix of the post-update policy.
+        """
+        path = self._path(order)
+        push, fisher = path.jacobian(), self._fisher_product()
+        num_tasks = len(self.batch.tasks)
+
+        def product(vector: Tensor) -> Tensor:
+            tangent = {n: v.expand(num_tasks, *v.shape) for n, v in unflatten(vector, self.like).items()}
+            curved = self.ranks.mean(flatten(task_mean(path.pull({-1: fisher(push(tangent))}))))
+            require_finite("curvature product", curved, self.batch)
+            return curved
+
+        return product
+
+    def _path(self, order: str) -> AdaptationPath:
+        """The path that was taken, if it has the right order; otherwise the same one taken again."""
+        if (order == "second") == self.batch.path.second_order:
+            return self.batch.path
+        return self._replay(self.like, order, self.batch, [visit.acted for visit in self.visits])
+
+    def _replay(
+        self, theta: Parameters, order: str, batch: MetaBatch, acted: Sequence[Distribution | None]
+    ) -> AdaptationPath:
+        """φ_K from θ on the samples of a batch."""
+        path = self.adaptation.start(theta, len(batch.tasks), order)
+        for experience, distribution in zip(batch.experiences[:-1], acted, strict=False):
+            path.step(experience, acted=distribution)
+        return path
+
+    def _fisher_product(self) -> Callable[[Parameters], Parameters]:
+        """F φ̇ for every task, F the Fisher matrix of π_φ_K averaged over the task's valid steps."""
+        post = self.visits[-1]
+        happened = post.experience.mask.to(post.experience.advantages.dtype)
+        weights = happened / happened.sum((1, 2), keepdim=True)
+        return self.adaptation.derivatives.fisher(post.parameters, post.experience.observations, weights)

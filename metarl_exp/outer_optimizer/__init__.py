@@ -1,7 +1,0 @@
-"""Outer optimizers: from θ and a function of θ to the next θ, with a report of what happened."""
-
-from metarl_exp.outer_optimizer.ppo import PPO
-from metarl_exp.outer_optimizer.torch_optimizer import TorchOptimizer
-from metarl_exp.outer_optimizer.trpo import TRPO
-
-__all__ = ["PPO", "TRPO", "TorchOptimizer"]

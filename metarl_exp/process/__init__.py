@@ -1,0 +1,1 @@
+"""The process that runs: its ranks, random streams, signals, memory, clock and terminal."""

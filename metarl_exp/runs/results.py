@@ -1,0 +1,186 @@
+"""What `evaluation.json` holds, and how it is shown: returns after 0 … K_test gradient steps on held-out tasks.
+
+Of trials they are returns after 0 … E − 1 episodes: `after` says so, and the protocol's `steps` is E − 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.table import Table
+from torch import Tensor
+
+from metarl_exp.algorithm.evaluation import Evaluation
+from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.sampler import mean_returns, success_rates
+from metarl_exp.markdown import pipes
+from metarl_exp.maths.parameters import Parameters
+from metarl_exp.statistics import t_interval
+from metarl_exp.tasks.base import Divisible, Solvable
+from metarl_exp.types import Trajectories
+
+OVER = "95 % t-interval over the test tasks of this one training run; intervals over seeds are another thing"
+
+DECIMALS = 6  # that files keep of a return
+
+# What columns may count, in words: of one evaluation, or of both kinds side by side; then as an axis says it.
+AFTER = {"step": "gradient steps", "episode": "episodes of a trial", "step or episode": "gradient steps or episodes"}
+AXES = AFTER | {"episode": "episodes before"}
+
+
+class Candidate(NamedTuple):
+    """A θ to evaluate, and the number of outer steps behind it."""
+
+    iteration: int
+    theta: Parameters
+
+
+def evaluate(
+    learner: MetaLearner, evaluation: Evaluation, candidates: dict[str, Candidate]
+) -> tuple[dict[str, Any], dict[str, list[Trajectories]]]:
+    """The content of `evaluation.json` for some θ on the test tasks, and the trajectories behind each."""
+    measured = {name: evaluation.measure(learner, c.theta, "test") for name, c in candidates.items()}
+    tasks, distribution = evaluation.tasks(learner, "test"), learner.task_distribution
+    content = {
+        "protocol": asdict(evaluation),
+        "tasks": {"n": len(tasks), "names": distribution.parameter_names, "values": tasks.tolist()},
+        "interval": OVER,
+        "theta": {
+            name: summarise(mean_returns(trajectories), candidates[name].iteration, success_rates(trajectories))
+            for name, trajectories in measured.items()
+        },
+    }
+    if isinstance(distribution, Divisible):
+        episodes = len(next(iter(measured.values())))
+        content |= {"after": "episode", "protocol": content["protocol"] | {"steps": episodes - 1}}
+    if isinstance(distribution, Solvable):
+        content["optimal_returns"] = np.round(distribution.optimal_returns(tasks).numpy(), DECIMALS).tolist()
+    return content, measured
+
+
+def summarise(returns: Tensor, iteration: int, success: Tensor | None = None) -> dict[str, Any]:
+    """One θ's entry: per-task returns [N, K_test + 1] and, for each number of steps, mean and interval over tasks.
+
+    The same for the success rates [N, K_test + 1], where the tasks have a goal that can be reached.
+    """
+    values = returns.double().numpy()
+    return {
+        "iteration": iteration,
+        "returns": np.round(values, DECIMALS).tolist(),
+        **intervals(values),
+        "tasks_made_worse": (values < values[:, :1]).mean(0).tolist(),
+        "n": len(values),
+        **({} if success is None else {"success": {"rates": success.tolist(), **intervals(success.numpy())}}),
+    }
+
+
+def intervals(values: np.ndarray) -> dict[str, Any]:
+    """Mean and 95 % t-interval of each column, over the rows: tasks or seeds."""
+    each = [t_interval(column) for column in values.T]
+    return {
+        "mean": [round(i.mean, DECIMALS) for i in each],
+        # One row has no interval: null, since JSON has no infinity.
+        "interval": [[round(i.low, DECIMALS), round(i.high, DECIMALS)] if i.n > 1 else None for i in each],
+    }
+
+
+def table(evaluation: dict[str, Any]) -> Table:
+    """The evaluation as people read it."""
+    shown = Table(title=_caption(evaluation), title_justify="left")
+    name, *columns = header(evaluation)
+    shown.add_column(name, no_wrap=True)
+    for column in columns:
+        shown.add_column(column, justify="right", no_wrap=True)
+    for row in rows(evaluation):
+        shown.add_row(*row)
+    shown.caption = ". ".join([OVER, *doubt(evaluation)])
+    return shown
+
+
+def counted(evaluation: dict[str, Any]) -> str:
+    """What the columns count: a `step`, or an `episode` of a trial."""
+    return evaluation.get("after", "step")
+
+
+def counted_together(evaluations: Iterable[dict[str, Any]]) -> str:
+    """What columns count that several evaluations share: a `step`, an `episode`, or a `step or episode`."""
+    return " or ".join(sorted({counted(evaluation) for evaluation in evaluations}, reverse=True))
+
+
+def steps_in_words(k: int, of: str = "step") -> str:
+    """What a column of returns after k gradient steps, or episodes, is called."""
+    return f"{k} {of if k == 1 else of.replace(' or ', 's or ') + 's'}"
+
+
+def gradient_steps_in_words(k: int, of: str) -> str:
+    """The same where it does not go without saying that a step is one of the gradient's."""
+    return steps_in_words(k, of.replace("step", "gradient step"))
+
+
+def _caption(evaluation: dict[str, Any]) -> str:
+    return f"Return on {evaluation['tasks']['n']} held-out tasks after {AFTER[counted(evaluation)]}"
+
+
+def doubt(evaluation: dict[str, Any]) -> list[str]:
+    """One sentence if adaptation is not shown to help the best θ: the interval of its gain after all steps has 0."""
+    best = evaluation["theta"].get("best")
+    if best is None or best["n"] < 2 or evaluation["protocol"]["steps"] == 0:
+        return []
+    returns = np.array(best["returns"])
+    gain = t_interval(returns[:, -1] - returns[:, 0])
+    if gain.low > 0:
+        return []
+    found = "makes returns worse" if gain.high < 0 else "is not shown to help"
+    gained = f"{gain.mean:.2f}, between {gain.low:.2f} and {gain.high:.2f}"
+    return [f"Adaptation {found}: gain after all {counted(evaluation)}s {gained}"]
+
+
+def rows(evaluation: dict[str, Any]) -> list[list[str]]:
+    """A row of returns for each θ; of success rates, where tasks have a goal; of shares, where they are solved.
+
+    Whether adaptation helped is seen in the row of gains: their interval is that of paired differences, and far
+    narrower than those of two returns wherever tasks differ in how hard they are.
+    """
+    found = []
+    for name, entry in evaluation["theta"].items():
+        found.append([f"{name} (iteration {entry['iteration']})", *cells(entry)])
+        if name == "best":
+            returns = np.array(entry["returns"])
+            gains = cells(intervals(returns - returns[:, :1]))
+            found.append([f"best: gain over 0 {counted(evaluation)}s, task by task", *gains])
+        if "success" in entry:
+            found.append([f"{name}: share of episodes that reach the goal", *cells(entry["success"])])
+        if "optimal_returns" in evaluation:
+            shares = np.array(entry["mean"]) / np.mean(evaluation["optimal_returns"])
+            found.append([f"{name}: share of the optimum", *(f"{share:.3f}" for share in shares)])
+    shown = shown_steps(evaluation)
+    return [[row[0], *(row[1 + k] for k in shown)] for row in found]
+
+
+def header(evaluation: dict[str, Any]) -> list[str]:
+    """What stands above the columns of `rows`."""
+    return ["θ", *(steps_in_words(k, counted(evaluation)) for k in shown_steps(evaluation))]
+
+
+def shown_steps(evaluation: dict[str, Any]) -> list[int]:
+    """The numbers of steps that have a column: all if they are few, else 0, 1, 2, 4, 8 … and the last."""
+    last = evaluation["protocol"]["steps"]
+    return list(range(last + 1)) if last < 8 else [0, *(2**i for i in range(last.bit_length()) if 2**i < last), last]
+
+
+def cells(entry: dict[str, Any]) -> list[str]:
+    """Means, with half the width of their intervals where they have one."""
+    shown = []
+    for mean, interval in zip(entry["mean"], entry["interval"], strict=True):
+        half = f" ± {(interval[1] - interval[0]) / 2:.2f}" if interval else ""
+        shown.append(f"{mean:.2f}{half}")
+    return shown
+
+
+def markdown(evaluation: dict[str, Any]) -> str:
+    """The same table in Markdown, with what its intervals are over."""
+    caption = f"{_caption(evaluation)}; ± {evaluation['interval']}"
+    return f"{pipes(header(evaluation), rows(evaluation))}\n\n{'. '.join([caption, *doubt(evaluation)])}."

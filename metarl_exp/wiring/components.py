@@ -1,0 +1,89 @@
+"""From a node of the configuration to an object: its class is found, and takes exactly the keys that there are.
+
+`task_node` makes the node of a task distribution from what was typed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from metarl_exp.runs.sources import reach_current_folder
+from metarl_exp.validation import nearest
+from metarl_exp.wiring.classes import class_of
+from metarl_exp.wiring.composing import compose, options
+from metarl_exp.wiring.overrides import check_overrides
+from metarl_exp.wiring.plausible import require_kinds
+from metarl_exp.wiring.trust import leads_further
+
+
+def component(group: str, node: Mapping[Any, Any], **wired: Any) -> Any:
+    """Construct the component of a group from its node and the parts it is wired to.
+
+    Raises ValueError for a class that does not exist, for keys that its constructor does not take, or lacks, and for
+    the name of another class inside the node: what Hydra would make of it is no component.
+    """
+    target = class_of(group, node)
+    keys = [str(key) for key in node if key != "_target_"]
+    takes = inspect.signature(target).parameters
+    allowed = [name for name in takes if name not in wired]
+    for key in keys:
+        if key not in allowed:
+            raise ValueError(
+                f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed) or 'none'}"
+            )
+    missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
+    if missing:
+        raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
+    settings = _settings(group, node)
+    require_kinds(group, settings, target, takes)
+    if leads_further(group, node):
+        reach_current_folder()
+    return target(**settings, **{k: v for k, v in wired.items() if k in takes})
+
+
+def _settings(group: str, node: Mapping[Any, Any]) -> dict[str, Any]:
+    """A node's values without its class. Raises ValueError for a further class among them."""
+    config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    del values["_target_"]
+    for key, target in _targets(values, group):
+        raise ValueError(f"{key}={target!r}: {group} has one class, {group}._target_, and its settings have none")
+    return values
+
+
+def _targets(tree: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every `_target_` in a tree of dicts and lists, by its dotted key."""
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        if name == "_target_":
+            yield f"{key}.{name}", value
+        yield from _targets(value, f"{key}.{name}")
+
+
+def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -> DictConfig:
+    """The node of a task distribution with `key=value` settings.
+
+    `name` is an option of tasks, a YAML file with a `_target_`, or a dotted class. Raises ValueError if it is none.
+    """
+    offered = options(user_dir)["tasks"]
+    if name in offered:
+        added = [f"+tasks.{setting[1:]}" if setting.startswith("+") else f"tasks.{setting}" for setting in settings]
+        check_overrides([f"tasks={name}", *added], user_dir)
+        return compose([f"tasks={name}", *added], user_dir).tasks
+    given = OmegaConf.from_dotlist([setting.removeprefix("+") for setting in settings])
+    if name.endswith((".yaml", ".yml")):
+        node = OmegaConf.load(name) if Path(name).is_file() else None
+        if not isinstance(node, DictConfig) or "_target_" not in node or "defaults" in node:
+            reason = "no such file" if node is None else "must be a node with a _target_ and without defaults"
+            raise ValueError(f"{name}: {reason}")
+        return OmegaConf.merge(node, given)  # type: ignore[return-value]
+    if "." not in name:
+        raise ValueError(
+            f"{name!r} is not an option of tasks{nearest(name, offered)}, nor a YAML file or a dotted class; "
+            f"options are {', '.join(offered)}"
+        )
+    return OmegaConf.merge({"_target_": name}, given)  # type: ignore[return-value]

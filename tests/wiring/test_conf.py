@@ -1,0 +1,132 @@
+"""The configuration and the code say the same: every option is listed, composed, bound and constructed."""
+
+import inspect
+import re
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from metarl_exp import MetaLearner, wiring
+from metarl_exp.runs.provenance import RESULTS_VERSION
+
+ROOT = Path(__file__).parents[2]
+CONF = wiring.config_dir()
+OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*.yaml") if f.parent != CONF)
+EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
+COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
+DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
+CRITIC = {"advantage": "critic", "objective.value_weight": "0.5", "outer_optimizer": "adam"}
+# Beside an option, so that it builds.
+NEEDS = {
+    ("objective", "reptile"): {"adaptation.order": "first", "outer_optimizer": "adam"},
+    ("objective", "joint"): {"adaptation": "none"},
+    ("outer_optimizer", "ppo"): {"objective": "promp"},
+    ("fast_weights", "context"): {"policy": "gaussian_mlp_context"},
+    ("advantage", "critic"): CRITIC | {"policy": "gaussian_mlp_critic"},
+    ("policy", "gaussian_mlp_critic"): CRITIC,
+    ("policy", "categorical_mlp_critic"): CRITIC,
+    ("policy", "gaussian_gru_critic"): CRITIC,
+    ("policy", "categorical_gru_critic"): CRITIC,
+    ("policy", "gaussian_conv"): {"policy.image": "[1,1,2]", "policy.kernel_size": "1"},
+    ("policy", "categorical_conv"): {"policy.image": "[1,2,2]", "policy.kernel_size": "1"},
+}
+WIRED = {
+    "policy": {"spec", "generator", "dtype"},
+    "advantage": {"policy"},
+    "objective": {"ranks"},
+    "fast_weights": {"policy"},
+    "adaptation": {"policy", "inner_optimizer", "fast_weights", "inner_loss"},
+}
+
+
+def test_the_listing_sees_every_option():
+    """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
+    assert len(COMPONENTS) == 76
+    assert "finn2017/navigation_2d" in EXPERIMENTS
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert {group for group, _ in COMPONENTS} == groups - {"experiment", "hydra"}
+
+
+@pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
+def test_an_option_has_exactly_the_keys_of_its_constructor(group, option):
+    node = wiring.compose([f"{group}={option}"])[group]
+    arguments = set(inspect.signature(get_object(node["_target_"])).parameters) - WIRED.get(group, set())
+    assert set(node) - {"_target_"} == arguments
+    assert group in node["_target_"].split(".")
+
+
+@pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
+def test_an_option_builds(group, option):
+    """With tasks and a policy that fit each other."""
+    chosen = {group: option}
+    if option.startswith("metaworld"):
+        # Its library has an environment of its own, where `make test-metaworld` builds these.
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'metarl_exp\[metaworld\]'"):
+            wiring.build(wiring.compose([f"tasks={option}"]))
+        return
+    chosen |= NEEDS.get((group, option), {})
+    if option.startswith("categorical") or (group == "tasks" and discrete(option)):
+        chosen = DISCRETE | chosen
+    config = wiring.compose([f"{g}={o}" for g, o in chosen.items()])
+    wiring.build(config)
+    assert wiring.foreign_code(config) == []  # its runs are read without --trust
+
+
+def discrete(option: str) -> bool:
+    return wiring.component("tasks", wiring.compose([f"tasks={option}"]).tasks).spec.discrete
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_builds_and_states_only_differences(name):
+    config = wiring.compose([f"experiment={name}"])
+    wiring.build(config)
+    assert wiring.foreign_code(config) == []
+    overlay = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+    overlay.pop("defaults", None)
+    groups = [line.split()[-2:] for line in defaults_of(CONF / "experiment" / f"{name}.yaml")]
+    without = wiring.compose([f"{group.strip('/:')}={option}" for group, option in groups])
+    for key, value in wiring.leaves(OmegaConf.to_container(overlay)):
+        assert wiring.canonical(OmegaConf.select(without, key)) != value, f"{name} repeats the default of {key}"
+
+
+def defaults_of(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.strip().startswith("- override /")]
+
+
+SOURCE = re.compile(r"ours|\[[a-z]+\d{4}|nominal")
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF)))
+def test_every_number_has_a_source(path):
+    """A number cites its source or says «ours», on its line or in the comment that heads the file."""
+    lines = path.read_text().splitlines()
+    heading = " ".join(takewhile(lambda line: line.startswith("#"), lines))
+    for line in (line for line in lines if not line.startswith("#")):
+        value, _, comment = line.partition(":")[2].partition("#")
+        if re.search(r"\d", value) and not re.search(r"\$|metarl_exp|navigation_2d", value):
+            assert SOURCE.search(comment) or SOURCE.search(heading), f"{path.name}: {line}"
+
+
+def test_the_python_defaults_are_those_of_the_configuration():
+    """`MetaLearner` has the only defaults in Python; the configuration owns the same numbers."""
+    config = wiring.compose()
+    signature = inspect.signature(MetaLearner.__init__).parameters
+    assert signature["trajectories"].default == config.trajectories
+    assert signature["seed"].default == config.seed
+    learner = MetaLearner(
+        *[getattr(wiring.build(config).learner, name) for name in ("task_distribution", "policy")], 0.1, 1e-3, 1, 2
+    )
+    assert vars(learner.advantage) == vars(wiring.component("advantage", config.advantage))
+    assert learner.adaptation.order == config.adaptation.order
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "smoke"])
+def test_every_preset_has_a_stored_result(name):
+    """Trap 20: of this very configuration, by its fingerprint."""
+    stored = OmegaConf.load(ROOT / "experiments" / name / "provenance.json")
+    assert stored.fingerprint == wiring.fingerprint(wiring.compose([f"experiment={name}"]))
+    assert stored.results_version == RESULTS_VERSION
+    assert (ROOT / "experiments" / name / "evaluation.json").is_file()
