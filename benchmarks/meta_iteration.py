@@ -82,7 +82,7 @@ class PackageLearner:
             setting.hidden_sizes, "relu", 1.0, 1e-6, 10.0, tasks.spec, random.initialisation, dtype=dtype
         )
         objective, inner_optimizer = MAML(), InnerOptimizer("SGD", setting.inner_lr, {})
-        self.learner = MetaLearner.from_parts(
+        self.learner = MetaLearner.compose(
             task_distribution=tasks,
             policy=policy,
             advantage=advantage(),

@@ -15,14 +15,14 @@ from unittest.mock import patch
 from torch import Tensor
 
 from metarl_exp.algorithm.advantage import GeneralisedAdvantages
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.algorithm.objective import MetaFunction
 from metarl_exp.algorithm.sampler import Sampler
 
 METHODS: dict[str, tuple[Any, str]] = {
     "sampling": (Sampler, "__call__"),
     "advantages": (GeneralisedAdvantages, "__call__"),
-    "adaptation": (MetaLearner, "inner_update"),  # what of it is neither of those: the inner gradients and updates
+    "adaptation": (Learner, "inner_update"),  # what of it is neither of those: the inner gradients and updates
     "loss": (MetaFunction, "__init__"),
     "gradient": (MetaFunction, "task_gradients"),
     "again": (MetaFunction, "at"),  # adaptation from another θ on the same batch

@@ -37,7 +37,7 @@ def measure(tasks: str, initialisations: int, trajectories: int) -> dict[str, An
     returns = []
     for seed in range(initialisations):
         config = wiring.compose([f"tasks={tasks}", f"seed={seed}", "tracker=none"])
-        parts = wiring.build(config)
+        parts = wiring.assemble(config)
         rows = parts.evaluation.tasks(parts.learner, "test")
         draws = streams(seed, "random_policies/")
         sampler = parts.learner.sampler.of(trajectories)

@@ -30,7 +30,7 @@ import torch
 from measuring import QUIET, machine, others_seconds, store, three_digits, wait_for_quiet
 from meta_iteration import PackageLearner, Setting
 
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.process.allocator import keep_freed_memory
 from metarl_exp.process.ranks import Place, Ranks, joined
@@ -39,7 +39,7 @@ SIZES = (1, 2)
 Record = dict[str, Any]
 
 
-def learner_of(setting: Setting, ranks: Ranks) -> MetaLearner:
+def learner_of(setting: Setting, ranks: Ranks) -> Learner:
     """That of the other benchmark, for one of some ranks."""
     learner = PackageLearner(setting, "second").learner
     sampler = learner.sampler

@@ -31,7 +31,7 @@ def work(overrides: Sequence[str], threads: int, pipe: Connection) -> None:
     torch.set_num_threads(threads)
     keep_freed_memory()
     imports = peak_memory()
-    iterations = wiring.build(wiring.compose([*overrides, "seed=0"])).learner.iterations(10**6)
+    iterations = wiring.assemble(wiring.compose([*overrides, "seed=0"])).learner.iterations(10**6)
     next(iterations)  # loads what is lazy
     pipe.send("ready")
     while pipe.recv():

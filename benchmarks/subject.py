@@ -13,7 +13,7 @@ from physics import OpenLoop
 from torch import Tensor
 
 from metarl_exp import wiring
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.algorithm.objective import Reptile
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.policy.mlp import MLP
@@ -26,7 +26,7 @@ class Subject:
 
     def __init__(self, overrides: Sequence[str]) -> None:
         config = wiring.compose([*overrides, "tracker=none"])
-        self.learner = wiring.build(config).learner
+        self.learner = wiring.assemble(config).learner
         self.sampler, self.learner.sampler = self.learner.sampler, self.sample  # type: ignore[assignment]
         self.iterations = self.learner.iterations(10**9)
         self.before_mib = peak_memory()
@@ -84,7 +84,7 @@ def physics_ceiling(env: LocomotionEnv, actions: Tensor, threads: int) -> float:
     return steps / (perf_counter() - started)
 
 
-def facts(learner: MetaLearner) -> Record:
+def facts(learner: Learner) -> Record:
     """What formulas need to know of a learner; the layers' sizes are null where there are none for it.
 
     They are for policies that are plain MLPs, all of which adapts, and losses with a gradient after adaptation.

@@ -12,7 +12,7 @@ import os
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner, MetaLearner
 from metarl_exp.wiring import load
 
-__all__ = ["MetaLearner", "load"]
+__all__ = ["Learner", "MetaLearner", "load"]

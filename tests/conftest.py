@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
+from metarl_exp import figures
 from metarl_exp.algorithm.adaptation import Adaptation
 from metarl_exp.algorithm.combiner import Mean
 from metarl_exp.algorithm.fast_weights import All
@@ -296,7 +297,7 @@ def tiny() -> list[str]:
 def undrawn(monkeypatch) -> None:
     """Runs in this process draw no figures, which take most of the time of a tiny one."""
     for name in ("learning_curve", "gradient_steps", "paths"):
-        monkeypatch.setattr(train.figures, name, lambda *_: None)
+        monkeypatch.setattr(figures, name, lambda *_: None)
 
 
 @pytest.fixture

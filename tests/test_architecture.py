@@ -16,8 +16,8 @@ ORDER = [
 ]  # fmt: skip
 # By library, the wings and modules that may know it.
 ALLOWED = {
-    "hydra": {"wiring", "commands/train"},
-    "omegaconf": {"wiring", "commands/follow", "commands/train"},
+    "hydra": {"wiring", "commands/run", "commands/train"},
+    "omegaconf": {"wiring", "commands/follow", "commands/run", "commands/train"},
     "wandb": {"runs/tracker"},
     "gymnasium": {"tasks"},
     "mujoco": {"tasks"},
@@ -27,7 +27,7 @@ ALLOWED = {
     "yaml": {"runs/files"},
     "jinja2": {"report"},
 }
-CONFIGURED = {"wiring", "commands/follow", "commands/train"}  # they take a configuration
+CONFIGURED = {"wiring", "commands/follow", "commands/run", "commands/train"}  # they take a configuration
 BY_NAME = {"ids": lambda path: str(path.relative_to(PACKAGE))}
 
 

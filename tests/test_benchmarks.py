@@ -133,7 +133,7 @@ def test_there_is_no_formula_for_what_is_no_plain_mlp_that_adapts(further):
     from subject import facts
 
     overrides = TINY[:3] if "policy=gaussian_gru" in further else TINY
-    assert facts(wiring.build(wiring.compose([*overrides, *further])).learner)["sizes"] is None
+    assert facts(wiring.assemble(wiring.compose([*overrides, *further])).learner)["sizes"] is None
 
 
 def test_what_passes_is_booked_once_under_the_innermost_phase():
@@ -155,7 +155,7 @@ def test_watching_changes_no_numbers_and_ends(subject, monkeypatch):
     tiny = subject()
     assert Sampler.__call__ is before
     tiny.iterate()
-    plain = wiring.build(wiring.compose([*TINY, "tracker=none"])).learner
+    plain = wiring.assemble(wiring.compose([*TINY, "tracker=none"])).learner
     plain.train(2)
     assert all(torch.equal(tiny.learner.theta[name], p) for name, p in plain.theta.items())
 

@@ -42,7 +42,7 @@ def smaller(override: str) -> str:
 def measured(overrides: list[str]):
     """Train and evaluate as a run does: its parts and the content of its `evaluation.json`."""
     config = wiring.compose(overrides)
-    learner, evaluation, _ = wiring.build(config)
+    learner, evaluation, _ = wiring.assemble(config)
     learner.train(config.iterations)
     content, _ = results.evaluate(
         learner,
@@ -59,7 +59,7 @@ def test_the_page_names_the_three():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_comparator_is_trained_and_measured_on_the_tasks_of_maml(option):
     own = fitting(option)
-    maml = wiring.build(wiring.compose(own))
+    maml = wiring.assemble(wiring.compose(own))
     held_out = maml.evaluation.tasks(maml.learner, "test")
     for name, overrides in COMPARATORS.items():
         learner, content = measured([*own, *map(smaller, overrides)])

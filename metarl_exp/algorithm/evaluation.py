@@ -15,7 +15,7 @@ from functools import partial
 from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import require_schedule, scale_at
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.algorithm.sampler import episodes_of, mean_returns
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.process.streams import stream, streams
@@ -44,7 +44,6 @@ class Evaluation:
 
     steps: int
     step_scale: Sequence[float]
-    multiples: Sequence[float]
     trajectories: int
     test_tasks: int
     validation_tasks: int
@@ -52,6 +51,7 @@ class Evaluation:
     best_by: str
     deterministic: bool
     task_seed: int
+    multiples: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
         for name in ("trajectories", "test_tasks", "validation_tasks", "validate_every"):
@@ -63,7 +63,7 @@ class Evaluation:
         require_choice("evaluation.best_by", self.best_by, BEST_BY)
         require_flag("evaluation.deterministic", self.deterministic)
 
-    def tasks(self, learner: MetaLearner, which: str) -> Tensor:
+    def tasks(self, learner: Learner, which: str) -> Tensor:
         """The held-out tasks of a set, `validation` or `test`: [N, task parameters]."""
         require_choice("task set", which, ["validation", "test"])
         generator = stream(self.task_seed, f"evaluation/{which}/tasks")
@@ -71,14 +71,14 @@ class Evaluation:
             return learner.task_distribution.test_tasks(self.test_tasks, generator)
         return learner.task_distribution.sample(self.validation_tasks, generator)
 
-    def __call__(self, learner: MetaLearner, theta: Parameters, which: str) -> Tensor:
+    def __call__(self, learner: Learner, theta: Parameters, which: str) -> Tensor:
         """Returns [N, K_test + 1] of θ on a task set: undiscounted, mean over trajectories, after 0 … K_test steps.
 
         Of trials, [N, E]: of each of their episodes.
         """
         return mean_returns(self.measure(learner, theta, which))
 
-    def check_selection(self, learner: MetaLearner) -> None:
+    def check_selection(self, learner: Learner) -> None:
         """Raise ValueError if the best iterate would be chosen by how easy its batch was.
 
         Each batch has its own tasks: without adaptation, returns tell easy tasks from hard ones, not how good θ is.
@@ -90,12 +90,12 @@ class Evaluation:
                 "without adaptation the iterate with the easiest would be the best; take evaluation.best_by=validation"
             )
 
-    def tuned(self, learner: MetaLearner, theta: Parameters) -> Evaluation:
+    def tuned(self, learner: Learner, theta: Parameters) -> Evaluation:
         """A copy with nothing left to choose: the multiple of the schedule that is best for θ on validation tasks."""
         scaled = self._scaled()
         return scaled[0] if len(scaled) == 1 else self.validated(learner, theta)[0]
 
-    def validated(self, learner: MetaLearner, theta: Parameters) -> tuple[Evaluation, Tensor]:
+    def validated(self, learner: Learner, theta: Parameters) -> tuple[Evaluation, Tensor]:
         """`tuned`, and the returns of θ on validation tasks with that multiple, [N, K_test + 1].
 
         Best is the largest mean return after the last step, of equals the first.
@@ -108,7 +108,7 @@ class Evaluation:
 
     def measure(
         self,
-        learner: MetaLearner,
+        learner: Learner,
         theta: Parameters,
         which: str,
         rows: Sequence[int] | None = None,

@@ -39,54 +39,21 @@ from metarl_exp.types import Critic, Iteration, Policy
 from metarl_exp.validation import require_flag, require_integer, require_number
 
 
-class MetaLearner:
-    """MAML for reinforcement learning: `inner_update` adapts, `outer_update` learns to adapt.
+class Learner:
+    """Gradient-based meta-learning of any composition: `inner_update` adapts, `outer_update` learns to adapt.
 
-    The constructor makes plain MAML: SGD of step size `inner_lr` inside, for `inner_steps` steps on `trajectories`
-    fresh episodes each; Adam of step size `outer_lr` outside; `batch_size` tasks in a meta-batch; second order. θ are
-    the parameters of `policy`, which training changes in place. `from_parts` takes any other composition.
+    θ are the parameters of `policy`, which training changes in place, and step sizes if they are learned. A few steps
+    of a few tasks are rehearsed: ValueError if they cannot be repeated, unless `allow_stateful`; then environments may
+    remember earlier episodes, and no number can be had twice.
 
-    A few steps of a few tasks are rehearsed. ValueError if they cannot be repeated, unless `allow_stateful`: then
-    environments may remember earlier episodes, and no number can be had twice.
+    meta_batch_size: N, tasks of a meta-iteration. trajectories: M, episodes of each task and step. streams: the
+    generators of tasks, actions and environments. environment_timeout: s, of one call into the environments; None
+    waits for ever. ranks: the processes that share the tasks. rehearsed: these tasks were rehearsed before.
+
+    Raises ValueError for a number out of range, and for parts that do not go together.
     """
 
     def __init__(
-        self,
-        task_distribution: TaskDistribution,
-        policy: Policy,
-        inner_lr: float,
-        outer_lr: float,
-        inner_steps: int,
-        batch_size: int,
-        *,
-        trajectories: int = 20,
-        seed: int = 0,
-        allow_stateful: bool = False,
-    ) -> None:
-        objective = MAML()
-        inner_optimizer = InnerOptimizer("SGD", inner_lr, {})
-        self._assemble(
-            task_distribution=task_distribution,
-            policy=policy,
-            advantage=GAE(discount=0.99, gae_lambda=1.0, ridge=1e-5, standardise=True, bootstrap_time_limit=False),
-            adaptation=Adaptation(inner_steps, "second", policy, inner_optimizer, All(), objective.inner_loss),
-            objective=objective,
-            outer_optimizer=TorchOptimizer("Adam", outer_lr, {}),
-            combiner=Mean(),
-            meta_batch_size=batch_size,
-            trajectories=trajectories,
-            streams=streams(seed),
-            allow_stateful=allow_stateful,
-        )
-
-    @classmethod
-    def from_parts(cls, **parts) -> MetaLearner:
-        """A learner of any composition; the parts are the arguments of `_assemble`."""
-        learner = cls.__new__(cls)
-        learner._assemble(**parts)
-        return learner
-
-    def _assemble(
         self,
         *,
         task_distribution: TaskDistribution,
@@ -230,6 +197,62 @@ class MetaLearner:
         require_integer("episodes", episodes, low=1)
         steps = self.adaptation.inner_steps if steps is None else steps
         return adapt_to(env, self.theta, self.adaptation, self.advantage, episodes, steps, step_scale, seed)
+
+
+class MetaLearner(Learner):
+    """MAML for reinforcement learning [finn2017maml], in one call; `compose` takes any other composition.
+
+    SGD of step size `inner_lr` inside, for `inner_steps` steps on `trajectories` fresh episodes each; outside Adam of
+    step size `outer_lr`, or an `outer_optimizer`, whose step size is its own: then `outer_lr` is None. A meta-batch has
+    `batch_size` tasks. `order` is "second", or "first" for inner gradients without derivatives (FOMAML).
+    """
+
+    compose = Learner
+
+    def __init__(
+        self,
+        task_distribution: TaskDistribution,
+        policy: Policy,
+        inner_lr: float,
+        outer_lr: float | None,
+        inner_steps: int,
+        batch_size: int,
+        *,
+        order: str = "second",
+        objective: MetaObjective | None = None,
+        outer_optimizer: TRPO | TorchOptimizer | None = None,
+        trajectories: int = 20,  # [finn2017maml, Sec. 5.3]
+        seed: int = 0,
+        allow_stateful: bool = False,
+    ) -> None:
+        objective = objective or MAML()
+        inner_optimizer = InnerOptimizer("SGD", inner_lr, {})
+        super().__init__(
+            task_distribution=task_distribution,
+            policy=policy,
+            # [finn2017maml, code], as advantage=gae
+            advantage=GAE(discount=0.99, gae_lambda=1.0, ridge=1e-5, standardise=True, bootstrap_time_limit=False),
+            adaptation=Adaptation(inner_steps, order, policy, inner_optimizer, All(), objective.inner_loss),
+            objective=objective,
+            outer_optimizer=_outer_optimizer(outer_lr, outer_optimizer),
+            combiner=Mean(),
+            meta_batch_size=batch_size,
+            trajectories=trajectories,
+            streams=streams(seed),
+            allow_stateful=allow_stateful,
+        )
+
+
+def _outer_optimizer(lr: float | None, given: TRPO | TorchOptimizer | None) -> TRPO | TorchOptimizer:
+    """Adam with that step size, or the given optimizer. Raises ValueError for both, and for neither."""
+    if given is None and lr is not None:
+        return TorchOptimizer("Adam", lr, {})
+    if given is not None and lr is None:
+        return given
+    raise ValueError(
+        f"outer_lr={lr} with outer_optimizer={given if given is None else type(given).__name__}: pass a step size for "
+        "Adam, or outer_lr=None and an outer optimizer, which has its own"
+    )
 
 
 def gained(gains: Tensor) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from metarl_exp import wiring
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.process import allocator
 from metarl_exp.process.ranks import Place, Ranks, joined
 from metarl_exp.process.signals import terminated_as_interrupt
@@ -26,7 +26,7 @@ def follow(config: DictConfig, place: Place) -> None:
             terminated_as_interrupt(),
         ):
             config.init_from = None  # the first rank has it
-            learner = wiring.build(config, ranks).learner
+            learner = wiring.assemble(config, ranks).learner
             if told := ranks.tell():  # nothing if there is nothing left to do
                 threads, state, folder = told
                 torch.set_num_threads(threads)
@@ -36,7 +36,7 @@ def follow(config: DictConfig, place: Place) -> None:
         raise SystemExit(1) from None
 
 
-def take_part(learner: MetaLearner, iterations: int, ranks: Ranks, folder: Path) -> None:
+def take_part(learner: Learner, iterations: int, ranks: Ranks, folder: Path) -> None:
     """The meta-iterations that are left, each when the first rank has judged and saved the one before."""
     try:
         for _ in learner.iterations(iterations - learner.iteration):

@@ -14,7 +14,7 @@ from metarl_exp.process.printing import console
 from metarl_exp.process.ranks import Place
 from metarl_exp.runs import ending
 from metarl_exp.runs.sweep import VARIABLE, Sweep
-from metarl_exp.wiring import job_list
+from metarl_exp.wiring import hydra_internals
 from metarl_exp.wiring.jobs import plan
 from metarl_exp.wiring.preflight import making_folders, refuse_ranks, refusing
 
@@ -50,6 +50,6 @@ def launch(job: Callable[..., Any], jobs: Sequence[Sequence[str]], overrides: Se
         with making_folders(sweep.root):
             sweep.begin(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), planned)
     try:
-        supervised(sweep, lambda: job_list.launch(job, jobs, [*overrides, marked(sweep)]))
+        supervised(sweep, lambda: hydra_internals.launch(job, jobs, [*overrides, marked(sweep)]))
     except Exception as error:
         console(soft_wrap=True).print(ending.reason(error))

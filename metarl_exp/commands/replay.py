@@ -24,7 +24,7 @@ from torch import Tensor
 
 from metarl_exp import wiring
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.commands.command_line import THETAS, file_stem, pairs, read_run
 from metarl_exp.figures import film
 from metarl_exp.figures.film import Paint, Scene, Take
@@ -71,7 +71,7 @@ class Filming:
         return list(self.tasks)
 
 
-def make_film(learner: MetaLearner, evaluation: Evaluation, theta: Parameters, filming: Filming, path: Path) -> Path:
+def make_film(learner: Learner, evaluation: Evaluation, theta: Parameters, filming: Filming, path: Path) -> Path:
     """Film θ on test tasks before the first and after the last gradient step of an evaluation.
 
     Raises ValueError if the distribution can be neither drawn nor filmed, or the evaluation takes no step.
@@ -91,7 +91,7 @@ def make_film(learner: MetaLearner, evaluation: Evaluation, theta: Parameters, f
 
 
 def shoot(
-    learner: MetaLearner,
+    learner: Learner,
     evaluation: Evaluation,
     theta: Parameters,
     rows: Sequence[int],

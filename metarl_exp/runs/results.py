@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.algorithm.sampler import mean_returns, success_rates
 from metarl_exp.markdown import pipes
 from metarl_exp.maths.parameters import Parameters
@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
 
 
 def evaluate(
-    learner: MetaLearner, evaluation: Evaluation, candidates: dict[str, Candidate]
+    learner: Learner, evaluation: Evaluation, candidates: dict[str, Candidate]
 ) -> tuple[dict[str, Any], dict[str, list[Trajectories]]]:
     """The content of `evaluation.json` for some θ on the test tasks, and the trajectories behind each."""
     measured = {name: evaluation.measure(learner, c.theta, "test") for name, c in candidates.items()}

@@ -1,13 +1,9 @@
-"""From a node of the configuration to an object: its class is found, and takes exactly the keys that there are.
-
-`task_node` makes the node of a task distribution from what was typed.
-"""
+"""From a node of the configuration to an object: its class is found, and takes exactly the keys that there are."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,8 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from metarl_exp.runs.sources import reach_current_folder
 from metarl_exp.validation import nearest
 from metarl_exp.wiring.classes import class_of
-from metarl_exp.wiring.composing import compose, options
-from metarl_exp.wiring.overrides import check_overrides
 from metarl_exp.wiring.plausible import require_kinds
 from metarl_exp.wiring.trust import leads_further
 
@@ -62,28 +56,3 @@ def _targets(tree: Any, key: str) -> Iterator[tuple[str, Any]]:
         if name == "_target_":
             yield f"{key}.{name}", value
         yield from _targets(value, f"{key}.{name}")
-
-
-def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -> DictConfig:
-    """The node of a task distribution with `key=value` settings.
-
-    `name` is an option of tasks, a YAML file with a `_target_`, or a dotted class. Raises ValueError if it is none.
-    """
-    offered = options(user_dir)["tasks"]
-    if name in offered:
-        added = [f"+tasks.{setting[1:]}" if setting.startswith("+") else f"tasks.{setting}" for setting in settings]
-        check_overrides([f"tasks={name}", *added], user_dir)
-        return compose([f"tasks={name}", *added], user_dir).tasks
-    given = OmegaConf.from_dotlist([setting.removeprefix("+") for setting in settings])
-    if name.endswith((".yaml", ".yml")):
-        node = OmegaConf.load(name) if Path(name).is_file() else None
-        if not isinstance(node, DictConfig) or "_target_" not in node or "defaults" in node:
-            reason = "no such file" if node is None else "must be a node with a _target_ and without defaults"
-            raise ValueError(f"{name}: {reason}")
-        return OmegaConf.merge(node, given)  # type: ignore[return-value]
-    if "." not in name:
-        raise ValueError(
-            f"{name!r} is not an option of tasks{nearest(name, offered)}, nor a YAML file or a dotted class; "
-            f"options are {', '.join(offered)}"
-        )
-    return OmegaConf.merge({"_target_": name}, given)  # type: ignore[return-value]

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from metarl_exp import wiring
 from metarl_exp.runs.run_folder import choose_folder
 from metarl_exp.runs.sweep import Job, Sweep, identifier
 from metarl_exp.tasks.base import Closeable
+from metarl_exp.wiring.assembly import assemble
+from metarl_exp.wiring.composing import compose
+from metarl_exp.wiring.fingerprint import NOT_IN_FINGERPRINT, fingerprint
+from metarl_exp.wiring.hydra_internals import grid
 from metarl_exp.wiring.overrides import check_overrides, is_hydras
+from metarl_exp.wiring.staleness import refuse_other_run
 
 
 def plan(
@@ -31,23 +34,20 @@ def plan(
     parser = OverridesParser.create()
     typed = parser.parse_overrides(list(overrides))
     common = [str(o.input_line) for o in typed if not o.is_sweep_override()]
-    hydra = wiring.compose(common, user_dir, with_hydra=True).hydra
+    hydra = compose(common, user_dir, with_hydra=True).hydra
     own = [str(o.input_line) for o in typed if _is_own(o)]
     sweep = Sweep(Path(hydra.sweep.dir), identifier([*own, *(" ".join(job) for job in listed or [])]))
     given = [str(o.input_line) for o in typed if not is_hydras(o)]
     swept = [f"{key}={values}" for key, values in (hydra.sweeper.get("params") or {}).items()]
     check_overrides([*given, *swept], user_dir)
-    if listed is not None:
-        grid = [[*given, *job] for job in listed]
-    elif hydra.sweeper["_target_"] == BasicSweeperConf._target_:
-        (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *given]), max_batch_size=None)
-    else:
+    of_jobs = grid(hydra.sweeper, [*swept, *given]) if listed is None else [[*given, *job] for job in listed]
+    if of_jobs is None:
         _require_maximising(hydra.sweeper)
         return sweep, []
     hydras = [str(o.input_line) for o in typed if is_hydras(o)]
     jobs: dict[str, Job] = {}
-    for number, of_job in enumerate(grid):
-        job = _job(sweep, number, of_job, wiring.compose([*hydras, *of_job], user_dir, with_hydra=True))
+    for number, of_job in enumerate(of_jobs):
+        job = _job(sweep, number, of_job, compose([*hydras, *of_job], user_dir, with_hydra=True))
         if job.folder in jobs:
             same = " ".join(jobs[job.folder].overrides), " ".join(job.overrides)
             raise ValueError(f"two jobs of this sweep would be one run, {job.folder}: {same[0]} | {same[1]}")
@@ -61,10 +61,10 @@ def _job(sweep: Sweep, number: int, overrides: list[str], config: DictConfig) ->
         config.hydra.job.num = number
     if Path(config.hydra.sweep.dir) != sweep.root:
         raise ValueError(f"output_root={config.hydra.sweep.dir!r}: the jobs of a sweep share one, {sweep.root}")
-    job = Job(config.hydra.sweep.subdir, config.seed, wiring.fingerprint(config), overrides)
-    wiring.refuse_other_run(config, choose_folder(sweep.root / job.folder, config.restart))
+    job = Job(config.hydra.sweep.subdir, config.seed, fingerprint(config), overrides)
+    refuse_other_run(config, choose_folder(sweep.root / job.folder, config.restart))
     config.device = "cpu"
-    distribution = wiring.build(config).learner.task_distribution
+    distribution = assemble(config).learner.task_distribution
     if isinstance(distribution, Closeable):
         distribution.close()
     return job
@@ -73,7 +73,7 @@ def _job(sweep: Sweep, number: int, overrides: list[str], config: DictConfig) ->
 def job_running(config: DictConfig, hydra: Any) -> Job:
     """The job that runs in this process."""
     folder = os.path.relpath(hydra.runtime.output_dir, hydra.sweep.dir)
-    return Job(folder, config.seed, wiring.fingerprint(config), list(hydra.overrides.task))
+    return Job(folder, config.seed, fingerprint(config), list(hydra.overrides.task))
 
 
 def _is_own(override: Override) -> bool:
@@ -81,7 +81,7 @@ def _is_own(override: Override) -> bool:
     key = override.key_or_group
     if is_hydras(override):
         return key.startswith(("hydra.sweeper", "hydra/sweeper"))
-    return key == "seed" or key.split(".")[0] not in wiring.NOT_IN_FINGERPRINT
+    return key == "seed" or key.split(".")[0] not in NOT_IN_FINGERPRINT
 
 
 def _require_maximising(sweeper: Any) -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from metarl_exp import wiring
 from metarl_exp.process.ranks import Place, Ranks
 from metarl_exp.runs.ending import ending, reason
 from metarl_exp.runs.sweep import Sweep
 from metarl_exp.validation import installed_memory
+from metarl_exp.wiring.assembly import assemble
+from metarl_exp.wiring.composing import compose
 from metarl_exp.wiring.jobs import plan
 from metarl_exp.wiring.overrides import check_overrides
 
@@ -37,10 +38,10 @@ def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
         with making_folders(sweep.root):
             sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
         return sweep
-    config = wiring.compose(arguments.overrides, arguments.config_dir, with_hydra=True)
+    config = compose(arguments.overrides, arguments.config_dir, with_hydra=True)
     if place.size > 1:
         config.device = "cpu"  # which GPU is whose is said when they meet
-    parts = wiring.build(config, Ranks(place.rank, place.size), installed_memory())
+    parts = assemble(config, Ranks(place.rank, place.size), installed_memory())
     parts.evaluation.check_selection(parts.learner)
     if place.rank == 0 and not arguments.cfg:
         with making_folders(Path(config.hydra.run.dir)):  # as Hydra does next, which would not say it in one line

@@ -1,4 +1,4 @@
-"""A stored run as it is read again: its configuration as data, and its evaluation with other settings."""
+"""A stored run as it is read again: its learner, and its evaluation with other settings."""
 
 from __future__ import annotations
 
@@ -9,33 +9,47 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.runs.checkpoint import read
-from metarl_exp.runs.files import DamagedFile
-from metarl_exp.validation import nearest
+from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.runs.checkpoint import load_theta, read
+from metarl_exp.validation import nearest, require_flag
+from metarl_exp.wiring.assembly import assemble
 from metarl_exp.wiring.components import component
-from metarl_exp.wiring.composing import leaves
-from metarl_exp.wiring.storing import require_config
+from metarl_exp.wiring.config_file import stored_config
+from metarl_exp.wiring.devices import device_to_read_on
+from metarl_exp.wiring.staleness import changed_since
+from metarl_exp.wiring.trust import refuse_unless_data
 
 
-def configuration(run: Path) -> DictConfig:
-    """The configuration of a run, as data: nothing in it is looked up, and no class that it names.
+def load_config(run: str | Path, trust: bool = False) -> DictConfig:
+    """The configuration that a run was made from, for it to be built again.
 
-    Raises DamagedFile if the file holds none, FileNotFoundError if there is no such file.
+    Raises ValueError if that would run foreign code, or follow links out of the folder, unless it is to be trusted.
     """
-    path = run / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
-    require_config(path)
-    try:
-        config = OmegaConf.load(path)
-    except Exception as error:  # of YAML, of Python's objects in it, of what only looks like an interpolation
-        raise DamagedFile(f"{path}: not a configuration ({' '.join(str(error).split())})") from None
-    if not isinstance(config, DictConfig) or not config:
-        raise DamagedFile(f"{path}: not a configuration")
-    for key, value in leaves(OmegaConf.to_container(config)):
-        if "${" in str(value) or value == "???":
-            raise DamagedFile(f"{path}: {key}={value!r} is to be looked up; a run's configuration holds values alone")
+    config = stored_config(run)
+    if not trust:
+        refuse_unless_data(Path(run), config)
     return config
+
+
+def load(run: str | Path, which: str = "best", stale: bool = False, trust: bool = False) -> Learner:
+    """The learner of a run with its θ: `which` is `best`, `latest` or `initial`. Its task stream starts afresh.
+
+    It is on the run's device, or on the CPU where there is no such device. Raises ValueError if code or environments
+    have changed since the run, unless it may be `stale`; and, without `trust`, if the folder leads to code that comes
+    with neither this package nor Gymnasium, or has links to somewhere else.
+    """
+    require_flag("stale", stale)
+    require_flag("trust", trust)
+    config = load_config(run, trust)
+    if not stale and (changed := changed_since(Path(run), config)):
+        raise ValueError(f"{changed}; run it again (restart=true), or take it as it is (stale=true)")
+    config.device = str(device_to_read_on(config.device))
+    if which != "initial":
+        config.init_from = None  # where the run started from: its θ is its own
+    learner = assemble(config).learner
+    if which != "initial":
+        learner.theta = load_theta(Path(run), which, like=learner.theta)
+    return learner
 
 
 def typed(text: str) -> Any:

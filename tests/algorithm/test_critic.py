@@ -298,8 +298,8 @@ def test_weights_that_are_none_are_refused(weight):
 def test_the_linear_baseline_beside_a_critic_is_refused():
     chosen = ["policy=gaussian_mlp_critic", "objective.value_weight=0.5", "outer_optimizer=adam", "tracker=none"]
     with pytest.raises(ValueError, match="advantage=gae with policy=GaussianCriticMLP: the linear baseline takes"):
-        wiring.build(wiring.compose(chosen))
-    wiring.build(wiring.compose([*chosen, "advantage=critic"]))
+        wiring.assemble(wiring.compose(chosen))
+    wiring.assemble(wiring.compose([*chosen, "advantage=critic"]))
 
 
 def test_body_of_a_policy_that_is_all_head_is_refused_whatever_its_critic():
@@ -322,7 +322,7 @@ def test_a_value_loss_without_targets_is_refused():
 
 def trained(iterations, *overrides):
     """An actor-critic with PPO on CartPole of 60 steps at most, and its records."""
-    learner = wiring.build(
+    learner = wiring.assemble(
         wiring.compose(
             [
                 "tasks=cartpole", "tasks.horizon=60", "policy=categorical_mlp_critic", "policy.hidden_sizes=[16]",

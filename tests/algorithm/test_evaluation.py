@@ -32,7 +32,7 @@ def evaluation(**changes) -> Evaluation:
 
 @pytest.fixture
 def learner():
-    return wiring.build(wiring.compose(["tasks.horizon=6", "policy.hidden_sizes=[5]", "trajectories=3"])).learner
+    return wiring.assemble(wiring.compose(["tasks.horizon=6", "policy.hidden_sizes=[5]", "trajectories=3"])).learner
 
 
 class Quadratic:
@@ -122,7 +122,7 @@ def test_the_multiple_is_chosen_on_validation_tasks_and_scales_the_whole_schedul
 
 
 def composed(*overrides):
-    return wiring.build(
+    return wiring.assemble(
         wiring.compose(["tasks.horizon=6", "policy.hidden_sizes=[5]", "trajectories=3", *overrides])
     ).learner
 
@@ -139,7 +139,7 @@ def test_a_theta_that_adapts_may_be_chosen_by_training_returns():
     evaluation(best_by="training_return").check_selection(composed())
     memory = ["adaptation=none", "trial_episodes=2", "policy=gaussian_gru", "policy.hidden_size=4"]
     composition = ["tasks.horizon=6", "trajectories=3", *memory, "outer_optimizer=ppo", "objective.clip=0.2"]
-    evaluation(best_by="training_return").check_selection(wiring.build(wiring.compose(composition)).learner)
+    evaluation(best_by="training_return").check_selection(wiring.assemble(wiring.compose(composition)).learner)
 
 
 def test_the_three_task_sets_share_no_task(learner):
@@ -151,8 +151,8 @@ def test_the_three_task_sets_share_no_task(learner):
 
 
 def test_task_sets_do_not_depend_on_the_seed_of_training(learner):
-    other = wiring.build(wiring.compose(["tasks=cartpole", "policy=categorical_mlp", "seed=5"])).learner
-    again = wiring.build(wiring.compose(["tasks=cartpole", "policy=categorical_mlp", "seed=6"])).learner
+    other = wiring.assemble(wiring.compose(["tasks=cartpole", "policy=categorical_mlp", "seed=5"])).learner
+    again = wiring.assemble(wiring.compose(["tasks=cartpole", "policy=categorical_mlp", "seed=6"])).learner
     assert torch.equal(evaluation().tasks(other, "test"), evaluation().tasks(again, "test"))
 
 

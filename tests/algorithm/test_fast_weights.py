@@ -167,7 +167,7 @@ def test_with_a_context_of_zero_the_policy_is_one_of_the_observation_alone(probl
 def test_a_context_is_never_learned(tiny, which, outer):
     """It is 0 in θ, exactly, although it adapts to every task."""
     config = [*tiny, f"fast_weights={which.__name__.lower()}", "policy=gaussian_mlp_context", *outer]
-    learner = wiring.build(wiring.compose(config)).learner
+    learner = wiring.assemble(wiring.compose(config)).learner
     before = learner.theta
     learner.train(3)
     assert torch.equal(learner.theta["context"], torch.zeros(5))

@@ -14,7 +14,7 @@ def test_fifteen_iterations_of_navigation_make_adaptation_worth_twenty(order, se
     Not seed 1: it stands at a fork. θ times 1 + 1e-6 at the start leaves it at −40 after a step, in whichever way
     curvature products are computed, and at −17 without.
     """
-    parts = wiring.build(wiring.compose([f"seed={seed}", f"adaptation.order={order}"]))
+    parts = wiring.assemble(wiring.compose([f"seed={seed}", f"adaptation.order={order}"]))
     parts.learner.train(15)
     returns = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
     assert returns[1] - returns[0] > 20
@@ -26,7 +26,7 @@ def test_fifteen_iterations_of_navigation_make_adaptation_worth_twenty(order, se
 def test_the_hidden_sign_of_cartpole_needs_adaptation(outer):
     """Early on: later some θ read the sign from the state, and have less to adapt to; when depends on rounding."""
     choices = ["experiment=cartpole/hidden_sign", f"outer_optimizer={outer}", "policy.hidden_sizes=[32,32]"]
-    parts = wiring.build(wiring.compose([*choices, *(["outer_optimizer.lr=3e-3"] if outer == "adam" else [])]))
+    parts = wiring.assemble(wiring.compose([*choices, *(["outer_optimizer.lr=3e-3"] if outer == "adam" else [])]))
     parts.learner.train(10 if outer == "trpo" else 60)
     returns = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
     assert returns[1] > 2 * returns[0]
@@ -35,7 +35,7 @@ def test_the_hidden_sign_of_cartpole_needs_adaptation(outer):
 def test_a_target_position_is_found():
     """A milder need to adapt: the pole can be kept up anywhere, the reward is where the target is."""
     choices = ["tasks=cartpole_target", "policy=categorical_mlp", "policy.hidden_sizes=[32,32]"]
-    parts = wiring.build(wiring.compose(choices))
+    parts = wiring.assemble(wiring.compose(choices))
     before = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
     parts.learner.train(25)
     after = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)

@@ -31,7 +31,7 @@ class HiddenArm(Bandit):
 
 def trained(tasks, policy, iterations):
     objective = Joint()
-    learner = MetaLearner.from_parts(
+    learner = MetaLearner.compose(
         task_distribution=tasks,
         policy=policy,
         advantage=GAE(1.0, 1.0, 1e-3, standardise=False, bootstrap_time_limit=False),

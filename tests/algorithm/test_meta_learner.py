@@ -1,6 +1,7 @@
 """The algorithm as a whole, on small tasks: the laws it obeys."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from metarl_exp.algorithm.combiner import Mean
 from metarl_exp.algorithm.fast_weights import All
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.meta_learner import MetaLearner
-from metarl_exp.algorithm.objective import MAML, MetaFunction
+from metarl_exp.algorithm.objective import LVC, MAML, MetaFunction
 from metarl_exp.algorithm.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.maths.parameters import flatten
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
@@ -33,7 +34,7 @@ def learner(inner_steps=1, order="second", *, seed=0, lr=0.1, optimizer=("SGD", 
     random, objective = streams(seed), MAML()
     policy = GaussianMLP([5], "tanh", 1.0, 1e-6, 100.0, tasks.spec, random.initialisation, torch.float64)
     rule = InnerOptimizer(optimizer[0], lr, optimizer[1])
-    return MetaLearner.from_parts(
+    return MetaLearner.compose(
         task_distribution=tasks,
         policy=policy,
         advantage=GAE(0.99, 1.0, 1e-5, standardise=True, bootstrap_time_limit=False),
@@ -50,6 +51,39 @@ def learner(inner_steps=1, order="second", *, seed=0, lr=0.1, optimizer=("SGD", 
 def numbers(iterations):
     """The metrics that a seed decides."""
     return [{name: x for name, x in i.metrics.items() if not name.startswith("perf/")} for i in iterations]
+
+
+# ---- the two doors
+
+
+def essay(**given):
+    policy = GaussianMLP([5], "tanh", 1.0, 1e-6, 100.0, NAVIGATION.spec, streams(0).initialisation, torch.float64)
+    return MetaLearner(NAVIGATION, policy, 0.1, given.pop("outer_lr", 0.01), 1, 3, trajectories=2, **given)
+
+
+def test_the_call_of_the_essay_takes_an_order_an_objective_and_an_outer_optimizer():
+    first = essay(order="first", objective=LVC(), outer_optimizer=trust_region(), outer_lr=None)
+    assert first.adaptation.order == "first"
+    assert isinstance(first.objective, LVC)
+    assert first.adaptation.inner_loss == first.objective.inner_loss
+    assert isinstance(first.outer_optimizer, TRPO)
+    orders = [essay(order=order).train(2)[-1].parameters for order in ("first", "second")]
+    assert not torch.equal(flatten(orders[0]), flatten(orders[1]))
+
+
+@pytest.mark.parametrize("given", [{"outer_lr": None}, {"outer_optimizer": trust_region()}])
+def test_an_outer_step_size_goes_with_adam_alone(given):
+    with pytest.raises(ValueError, match="outer_lr=.* with outer_optimizer=.*: pass a step size for Adam"):
+        essay(**given)
+
+
+def test_both_doors_say_what_they_take():
+    """An editor shows every argument with its type, and none is swallowed."""
+    for door in (MetaLearner, MetaLearner.compose):
+        parameters = inspect.signature(door).parameters.values()
+        assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.annotation is not p.empty for p in parameters)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'inner_lr'"):
+        MetaLearner.compose(inner_lr=0.1)
 
 
 # ---- inner_update
@@ -299,7 +333,7 @@ def test_the_constructor_s_seed_decides():
     [
         ("adaptation.inner_steps", {"inner_steps": -1}),
         ("inner_optimizer.lr", {"inner_lr": -0.1}),
-        ("outer_optimizer.lr", {"outer_lr": None}),
+        ("outer_optimizer.lr", {"outer_lr": -1e-3}),
         ("meta_batch_size", {"batch_size": 0}),
         ("trajectories", {"trajectories": 2.0}),
     ],

@@ -168,7 +168,7 @@ def learner(tiny):
     """A tiny learner with step sizes that are learned, from its overrides."""
 
     def make(*overrides):
-        return wiring.build(wiring.compose([*tiny, "inner_optimizer=meta_sgd", *overrides])).learner
+        return wiring.assemble(wiring.compose([*tiny, "inner_optimizer=meta_sgd", *overrides])).learner
 
     return make
 
@@ -197,15 +197,15 @@ def test_a_learner_learns_them_and_goes_on_bit_for_bit_from_a_file(learner, tmp_
 
 def test_evaluation_adapts_with_the_step_sizes_of_the_theta_it_is_given(learner, tiny):
     meta = learner()
-    protocol = wiring.build(wiring.compose(tiny)).evaluation
+    protocol = wiring.assemble(wiring.compose(tiny)).evaluation
     still = {name: torch.zeros_like(x) if name.startswith("inner_lr.") else x for name, x in meta.theta.items()}
-    fixed = wiring.build(wiring.compose(tiny)).learner
+    fixed = wiring.assemble(wiring.compose(tiny)).learner
     assert torch.equal(protocol(meta, meta.theta, "test"), protocol(fixed, fixed.theta, "test"))
     assert not torch.equal(protocol(meta, still, "test"), protocol(meta, meta.theta, "test"))
 
 
 def test_theta_of_a_fixed_step_size_is_another_policy(learner, tiny, tmp_path):
-    fixed = wiring.build(wiring.compose(tiny)).learner
+    fixed = wiring.assemble(wiring.compose(tiny)).learner
     checkpoint.save(tmp_path / "checkpoints" / "best.pt", {"theta": fixed.theta})
     with pytest.raises(checkpoint.CheckpointError, match=r"another policy.*inner_lr"):
         checkpoint.load_theta(tmp_path, "best", like=learner().theta)

@@ -270,7 +270,7 @@ def test_a_command_that_builds_twice_rehearses_once(monkeypatch):
     )
     once = ["tasks=acrobot", "policy=categorical_mlp", "tasks.horizon=17"]
     for overrides in (once, [*once, "adaptation.order=first", "seed=3"]):
-        wiring.build(wiring.compose(overrides))
+        wiring.assemble(wiring.compose(overrides))
     assert len(plays) == 4
-    wiring.build(wiring.compose([*once, "tasks.horizon=18"]))
+    wiring.assemble(wiring.compose([*once, "tasks.horizon=18"]))
     assert len(plays) == 8

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from metarl_exp import wiring
+from metarl_exp import figures, wiring
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp.algorithm.meta_learner import Learner, MetaLearner
 from metarl_exp.commands import replay, train
 from metarl_exp.commands.replay import Camera, Filming, make_film
 from metarl_exp.figures import film
@@ -31,7 +31,7 @@ def run(output: Path, *overrides: str) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", ["metarl-train", *TINY, f"output_root={output}", *overrides])
         for figure in ("learning_curve", "gradient_steps", "paths"):
-            patched.setattr(train.figures, figure, lambda *_: None)  # they have tests of their own, and take seconds
+            patched.setattr(figures, figure, lambda *_: None)  # they have tests of their own, and take seconds
         train.main()
     (folder,) = output.iterdir()
     return folder
@@ -79,7 +79,7 @@ def test_a_film_that_fails_is_said_fails_no_run_and_can_be_made_later(tmp_path, 
         raise ValueError("no film in the camera")
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.replay, "make_film", fail)
+        patched.setattr(replay, "make_film", fail)
         folder = RunFolder(run(tmp_path / "runs", *CARTPOLE, "tasks.horizon=30", "replay=true"))
     assert folder.state() == "finished"
     printed = capfd.readouterr().out
@@ -97,7 +97,7 @@ def test_a_film_that_fails_is_said_fails_no_run_and_can_be_made_later(tmp_path, 
 def test_a_film_is_not_part_of_a_run_s_identity():
     assert wiring.fingerprint(wiring.compose(["replay=true"])) == wiring.fingerprint(wiring.compose())
     with pytest.raises(ValueError, match="replay='yes': must be true or false"):
-        wiring.build(wiring.compose(["replay='yes'"]))
+        wiring.assemble(wiring.compose(["replay='yes'"]))
 
 
 def test_what_is_shown_is_what_the_protocol_measures(navigation, monkeypatch):
@@ -229,7 +229,7 @@ class Restless(CountdownEnv):
         return super().step(action)._replace(reward=torch.full(self.lengths.shape, Restless.number))
 
 
-def learner_of(distribution, **settings) -> MetaLearner:
+def learner_of(distribution, **settings) -> Learner:
     torch.manual_seed(0)
     policy = CategoricalMLP([4], "tanh", distribution.spec)
     return MetaLearner(distribution, policy, inner_lr=0.1, outer_lr=1e-3, inner_steps=1, batch_size=2, **settings)

@@ -13,6 +13,7 @@ import torch
 
 import metarl_exp
 from metarl_exp.commands import train
+from metarl_exp.runs import checkpoint
 from metarl_exp.runs import metrics as glossary
 from metarl_exp.runs.run_folder import RunFolder
 from tests.waiting import PATIENCE, until
@@ -136,7 +137,7 @@ class Killed(BaseException):
 
 def die_in_iteration(monkeypatch, number: int, where: str) -> None:
     """Let the process «die» in an iteration, before or after its checkpoint is written."""
-    original = train.checkpoint.save_latest
+    original = checkpoint.save_latest
 
     def save_latest(folder, state):
         if state["iteration"] == number and where == "before":
@@ -145,7 +146,7 @@ def die_in_iteration(monkeypatch, number: int, where: str) -> None:
         if state["iteration"] == number and where == "after":
             raise Killed
 
-    monkeypatch.setattr(train.checkpoint, "save_latest", save_latest)
+    monkeypatch.setattr(checkpoint, "save_latest", save_latest)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metarl_exp.commands import train
+from metarl_exp.runs import checkpoint
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import statuses
 
@@ -20,7 +20,7 @@ class Killed(BaseException):
 
 
 def kill_in_second_job(monkeypatch) -> None:
-    original, begun = train.checkpoint.save_latest, []
+    original, begun = checkpoint.save_latest, []
 
     def save_latest(folder, state):
         original(folder, state)
@@ -28,7 +28,7 @@ def kill_in_second_job(monkeypatch) -> None:
         if len(begun) == 2:
             raise Killed
 
-    monkeypatch.setattr(train.checkpoint, "save_latest", save_latest)
+    monkeypatch.setattr(checkpoint, "save_latest", save_latest)
 
 
 def validation(folder: Path) -> float:
@@ -56,7 +56,7 @@ def test_a_killed_search_started_again_is_one_that_was_never_killed(launch, dete
 
 
 def test_a_failed_proposal_does_not_end_the_search_but_its_success(launch, tmp_path, monkeypatch):
-    original, begun = train.checkpoint.save_latest, []
+    original, begun = checkpoint.save_latest, []
 
     def save_latest(folder, state):
         begun.extend({folder} - set(begun))
@@ -64,7 +64,7 @@ def test_a_failed_proposal_does_not_end_the_search_but_its_success(launch, tmp_p
             raise OSError("disk full")
         original(folder, state)
 
-    monkeypatch.setattr(train.checkpoint, "save_latest", save_latest)
+    monkeypatch.setattr(checkpoint, "save_latest", save_latest)
     code, _ = launch(*SEARCH, "hydra.sweeper.n_trials=2", "iterations=1")
     assert code == 1
     assert [status.state for status in statuses(tmp_path)] == ["failed", "finished"]

@@ -257,7 +257,7 @@ def test_settings_that_mean_nothing_are_refused(field, settings):
 
 @pytest.mark.parametrize(("option", "name"), [("ml1", "reach-v3"), ("ml10", "ML10"), ("ml45", "ML45")])
 def test_the_options_build(option, name):
-    parts = wiring.build(wiring.compose([f"tasks=metaworld_{option}"]))
+    parts = wiring.assemble(wiring.compose([f"tasks=metaworld_{option}"]))
     assert parts.learner.task_distribution.benchmark == name
     assert parts.learner.policy.spec == (39, 4, False, 500)
 

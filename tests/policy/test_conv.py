@@ -100,7 +100,7 @@ def test_a_learner_with_one_takes_second_order_steps(fast_weights):
         "policy.filters=[3]", "policy.hidden_sizes=[4]", "meta_batch_size=3", "trajectories=2", "tracker=none",
         f"fast_weights={fast_weights}",
     ]  # fmt: skip
-    learner = wiring.build(wiring.compose(overrides)).learner
+    learner = wiring.assemble(wiring.compose(overrides)).learner
     assert learner.policy.spec.observation_size == 10
     (record,) = learner.train(1)
     assert record.metrics["line_search/accepted"] == 1

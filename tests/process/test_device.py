@@ -82,7 +82,7 @@ def iterate(overrides, iterations=1):
     """Meta-iterations and an evaluation: metrics but those of time, returns on validation tasks, θ and the learner."""
     trpo = [] if any(override.startswith("outer_optimizer=") for override in overrides) else SHORT
     evaluated = ["evaluation.validation_tasks=2", "evaluation.trajectories=2", "evaluation.steps=1"]
-    parts = wiring.build(wiring.compose([*TINY, *trpo, *evaluated, *overrides]))
+    parts = wiring.assemble(wiring.compose([*TINY, *trpo, *evaluated, *overrides]))
     records = parts.learner.train(iterations)
     metrics = [{k: v for k, v in r.metrics.items() if not k.startswith("perf/")} for r in records]
     returns = parts.evaluation(parts.learner, parts.learner.theta, "validation")
@@ -109,7 +109,7 @@ def test_the_pretended_device_finds_what_was_left_on_the_cpu(pretended, monkeypa
 
 def traffic_of(pretended, overrides, horizon):
     """What crosses in one rollout of a learner's policy."""
-    learner = wiring.build(wiring.compose([*TINY, *overrides, f"tasks.horizon={horizon}"])).learner
+    learner = wiring.assemble(wiring.compose([*TINY, *overrides, f"tasks.horizon={horizon}"])).learner
     tasks, streams = learner.task_distribution.sample(3, learner.streams.tasks), learner.streams
     parameters = learner.adaptation.start(learner.theta, 3, "first").parameters
     pretended.traffic.clear()
@@ -146,7 +146,7 @@ def test_looking_less_often_changes_no_trajectory(every, pretended, monkeypatch)
     """Poles fall after different numbers of steps, the last of them long before the horizon."""
 
     def experiences():
-        learner = wiring.build(wiring.compose([*TINY, *TASKS["cartpole"], "tasks.horizon=200"])).learner
+        learner = wiring.assemble(wiring.compose([*TINY, *TASKS["cartpole"], "tasks.horizon=200"])).learner
         batch = learner.inner_update(learner.task_distribution.sample(3, learner.streams.tasks))
         assert batch.experiences[-1].mask.shape[-1] < 150
         return [x.cpu() for e in batch.experiences for x in e if isinstance(x, torch.Tensor)]
@@ -272,7 +272,7 @@ def test_a_state_that_was_read_on_the_cpu_goes_on_on_the_device(pretended):
     overrides = [*SMALL, *ADAM]
     first = iterate(overrides)[-1].state()
     with pretended:
-        there = wiring.build(wiring.compose([*TINY, *overrides])).learner
+        there = wiring.assemble(wiring.compose([*TINY, *overrides])).learner
         there.restore(first)
         there.train(1)
         state = {**there.state(), "theta": {n: p.cpu() for n, p in there.theta.items()}}

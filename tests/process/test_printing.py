@@ -15,6 +15,7 @@ from rich.table import Table
 from metarl_exp import wiring
 from metarl_exp.commands import train
 from metarl_exp.process import printing
+from metarl_exp.runs import results
 from metarl_exp.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +136,7 @@ def warm():
     """Import once, for all forked processes, the modules of the commands."""
     for entry_point in COMMANDS.values():
         importlib.import_module(entry_point.partition(":")[0])
-    wiring.build(wiring.compose(["tracker=none"]))
+    wiring.assemble(wiring.compose(["tracker=none"]))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_a_run_that_nobody_listens_to_is_finished(tmp_path, where):
 def test_a_table_that_cannot_be_shown_fails_no_run(tmp_path, monkeypatch, undrawn):
     """Whatever the reason: a run is finished once its files are written."""
     monkeypatch.setattr(sys, "argv", ["metarl-train", *TINY, f"output_root={tmp_path}"])
-    monkeypatch.setattr(train.results, "table", lambda _: 1 / 0)
+    monkeypatch.setattr(results, "table", lambda _: 1 / 0)
     with pytest.raises(SystemExit):
         train.main()
     (folder,) = tmp_path.iterdir()

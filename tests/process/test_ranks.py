@@ -23,8 +23,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
-from metarl_exp import wiring
-from metarl_exp.algorithm.meta_learner import MetaLearner
+from metarl_exp import figures, wiring
+from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.commands import train
 from metarl_exp.process import ranks
 from metarl_exp.process.ranks import ALONE, Place, Processes, RankFailure, Ranks, joined
@@ -41,7 +41,7 @@ SHORT = 0.5  # s, for waiting that is sure to be in vain
 @pytest.fixture(scope="module", autouse=True)
 def warm():
     """What building imports is imported once for all that are forked."""
-    wiring.build(wiring.compose(["tracker=none"]))
+    wiring.assemble(wiring.compose(["tracker=none"]))
 
 
 # ---- Processes
@@ -187,7 +187,7 @@ def trained(overrides: list[str], ranks: Ranks) -> tuple[list[Any], dict[str, An
     small += [] if any(o.startswith("tasks=") for o in overrides) else ["tasks.horizon=6"]
     # Conjugate gradient amplifies rounding from product to product: three leave 1e-15, ten 1e-6 and more.
     small += [] if any(o.startswith("outer_optimizer=") for o in overrides) else ["outer_optimizer.cg_iterations=3"]
-    learner = wiring.build(wiring.compose([*small, *overrides]), ranks).learner
+    learner = wiring.assemble(wiring.compose([*small, *overrides]), ranks).learner
     learner.policy.double()
     records = learner.train(2)
     return records, learner.state()
@@ -217,7 +217,7 @@ def test_ranks_compute_what_one_process_does(overrides):
 def windy(ranks: Ranks) -> tuple[Tensor, Tensor]:
     """Returns of CartPole whose rewards have noise, drawn at every step, and the generator after them."""
     small = ["tasks=cartpole", "policy=categorical_mlp", "outer_optimizer=adam", "meta_batch_size=4", "trajectories=1"]
-    learner = wiring.build(wiring.compose(small), ranks).learner
+    learner = wiring.assemble(wiring.compose(small), ranks).learner
     learner.policy.double()
     make_env = learner.task_distribution.make_env
 
@@ -291,14 +291,14 @@ def at_iteration(number: int, rank: int, deed: Callable[[], None]) -> Callable[[
     """Let one rank do something when it is about to sample for a meta-iteration."""
 
     def prepare(place: Place) -> None:
-        original = MetaLearner.inner_update
+        original = Learner.inner_update
 
-        def inner_update(learner: MetaLearner, tasks: Tensor) -> Any:
+        def inner_update(learner: Learner, tasks: Tensor) -> Any:
             if place.rank == rank and learner.iteration == number:
                 deed()
             return original(learner, tasks)
 
-        MetaLearner.inner_update = inner_update
+        Learner.inner_update = inner_update
 
     return prepare
 
@@ -348,7 +348,7 @@ def undrawn_in_module():
     """Runs draw no figures, which take most of the time of a tiny one."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("learning_curve", "gradient_steps", "paths"):
-            patch.setattr(train.figures, name, lambda *_: None)
+            patch.setattr(figures, name, lambda *_: None)
         yield
 
 

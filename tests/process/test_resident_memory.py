@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 keep_freed_memory()
 
 def learner(*overrides):
-    return wiring.build(wiring.compose(["tracker=none", *overrides])).learner
+    return wiring.assemble(wiring.compose(["tracker=none", *overrides])).learner
 
 def resident():
     gc.collect()

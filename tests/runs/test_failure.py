@@ -59,7 +59,7 @@ FORKED, SPAWNED, SERVED = (
 @pytest.fixture(scope="module", autouse=True)
 def warm():
     """What building a run imports, torch not least, is imported once for all that are forked."""
-    wiring.build(wiring.compose(["tracker=none"]))
+    wiring.assemble(wiring.compose(["tracker=none"]))
 
 
 def arguments(folder: Path, deed: str, workers: list[str]) -> list[str]:

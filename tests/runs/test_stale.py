@@ -11,7 +11,7 @@ import pytest
 
 import metarl_exp
 from metarl_exp.commands import evaluate, replay, status, table, train
-from metarl_exp.runs import provenance, sources
+from metarl_exp.runs import checkpoint, provenance, sources
 from metarl_exp.runs.files import read_json
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.tasks import navigation_2d
@@ -210,7 +210,7 @@ def test_comments_docstrings_and_layout_do_not_count(project):
 
 def test_an_interrupted_run_is_not_continued_with_other_code(project, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(train.checkpoint, "save_latest", lambda *_: 1 // 0)
+        patched.setattr(checkpoint, "save_latest", lambda *_: 1 // 0)
         with pytest.raises(SystemExit):
             project.train("tasks=wind")
     assert RunFolder(project.run()).state() == "failed"

@@ -17,6 +17,7 @@ import wandb
 from metarl_exp.commands import train
 from metarl_exp.commands.status import exit_status, table
 from metarl_exp.process.printing import console
+from metarl_exp.runs import checkpoint
 from metarl_exp.runs import sweep as sweeps
 from metarl_exp.runs.files import DamagedFile
 from metarl_exp.runs.run_folder import EVALUATED, RunFolder
@@ -305,14 +306,14 @@ def test_every_job_is_a_run_of_its_own_in_the_group_of_the_sweep(launch, tmp_pat
 
 
 def break_seed(monkeypatch, seed: int) -> None:
-    original = train.checkpoint.save_latest
+    original = checkpoint.save_latest
 
     def save_latest(folder, state):
         if state["seed"] == seed:
             raise OSError("disk full")
         original(folder, state)
 
-    monkeypatch.setattr(train.checkpoint, "save_latest", save_latest)
+    monkeypatch.setattr(checkpoint, "save_latest", save_latest)
 
 
 def test_one_failed_job_ends_the_sweep_only_if_it_fails_fast(launch, tmp_path, monkeypatch):

@@ -52,14 +52,14 @@ def test_one_key_makes_an_oracle_of_a_distribution(option):
     chosen = [f"tasks={option}", "oracle=true", "adaptation=none", "iterations=0"]
     plain = wiring.component("tasks", wiring.compose(chosen).tasks)
     policy = "categorical_mlp" if plain.spec.discrete else "gaussian_mlp"
-    learner = wiring.build(wiring.compose([*chosen, f"policy={policy}"])).learner
+    learner = wiring.assemble(wiring.compose([*chosen, f"policy={policy}"])).learner
     assert learner.policy.spec.observation_size > plain.spec.observation_size
 
 
 def test_the_key_is_part_of_the_fingerprint_and_its_neutral_value_is_not():
     told, plain = wiring.compose(["oracle=true"]), wiring.compose()
     assert wiring.fingerprint(told) != wiring.fingerprint(plain)
-    assert "oracle" not in wiring._fingerprinted(plain)
+    assert "oracle" not in wiring.fingerprinted(plain)
     assert wiring.environment_identity(told) == wiring.environment_identity(plain)
     with pytest.raises(ValueError, match="oracle=2: must be true or false"):
-        wiring.build(wiring.compose(["oracle=2"]))
+        wiring.assemble(wiring.compose(["oracle=2"]))

@@ -212,7 +212,9 @@ CHOSEN = ["tasks=bernoulli_bandit", "tasks.horizon=3", "policy=categorical_gru",
 
 
 def test_one_key_makes_trials_of_a_distribution_and_returns_are_those_of_episodes():
-    parts = wiring.build(wiring.compose([*CHOSEN, "evaluation.trajectories=3", "evaluation.test_tasks=5", "threads=1"]))
+    parts = wiring.assemble(
+        wiring.compose([*CHOSEN, "evaluation.trajectories=3", "evaluation.test_tasks=5", "threads=1"])
+    )
     learner = parts.learner
     assert learner.policy.spec.horizon == 12
     record = learner.train(1)[0]
@@ -232,13 +234,13 @@ def test_one_key_makes_trials_of_a_distribution_and_returns_are_those_of_episode
 def test_the_key_is_part_of_the_fingerprint_and_its_neutral_value_is_not():
     trials, plain = wiring.compose(["trial_episodes=2"]), wiring.compose()
     assert wiring.fingerprint(trials) != wiring.fingerprint(plain)
-    assert "trial_episodes" not in wiring._fingerprinted(plain)
+    assert "trial_episodes" not in wiring.fingerprinted(plain)
     assert wiring.environment_identity(trials) == wiring.environment_identity(plain)
     assert wiring.training_steps(trials) == 2 * wiring.training_steps(plain)
 
 
 def test_gradient_steps_between_trials_are_refused_with_the_reason():
     with pytest.raises(ValueError, match="adaptation.inner_steps=1 with trials .*: a trial is where a policy adapts"):
-        wiring.build(wiring.compose([*CHOSEN[:-1], "adaptation=one_step"]))
+        wiring.assemble(wiring.compose([*CHOSEN[:-1], "adaptation=one_step"]))
     with pytest.raises(ValueError, match="trial_episodes=0: must be an integer ≥ 1"):
-        wiring.build(wiring.compose([*CHOSEN, "trial_episodes=0"]))
+        wiring.assemble(wiring.compose([*CHOSEN, "trial_episodes=0"]))

@@ -28,7 +28,7 @@ LIMIT = "environment_timeout=20"  # s; what is well takes less on a busy machine
 @pytest.fixture(scope="module", autouse=True)
 def warm():
     """What building a run imports is imported once for all that are forked."""
-    wiring.build(wiring.compose(["tracker=none"]))
+    wiring.assemble(wiring.compose(["tracker=none"]))
 
 
 @pytest.mark.parametrize("where", WHERE)
@@ -62,7 +62,7 @@ def test_two_hundred_iterations_take_no_more_processes_threads_or_descriptors(tm
         [*arguments(tmp_path, "raises", WHERE[where])[1:], "policy.hidden_sizes=[4]"], str(tmp_path / "conf")
     )
     config.tasks.kwargs.good_episodes = 10**9
-    learner = wiring.build(config).learner
+    learner = wiring.assemble(config).learner
     looks = set()
     for number, _ in enumerate(learner.iterations(200)):
         if number >= 20 and number % 20 == 0:

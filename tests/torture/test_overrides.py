@@ -167,7 +167,7 @@ def outcome(base: list[str], override: str, printed: Callable[[], str]) -> tuple
         with refusing(Place()):
             wiring.check_overrides([*base, override])
             config = wiring.compose([*base, override])
-            distribution = wiring.build(config, ALONE, installed_memory()).learner.task_distribution
+            distribution = wiring.assemble(config, ALONE, installed_memory()).learner.task_distribution
     except SystemExit as refusal:
         said = str(refusal.code)
         group = re.split(r"[.=/@:]", override.lstrip("+~-"))[0]
@@ -194,7 +194,7 @@ def require_refused(cases: list[tuple[str, list[str], str]], capsys: Any, tally:
 
 @pytest.mark.parametrize("base", BASES, ids=" ".join)
 def test_what_is_made_wrong_was_right(base):
-    wiring.build(wiring.compose(base))
+    wiring.assemble(wiring.compose(base))
 
 
 def test_some_wrong_overrides_are_refused_with_one_line(capsys, tally):

@@ -30,7 +30,7 @@ NAPPING = [
 
 @pytest.fixture(scope="module", autouse=True)
 def warm():
-    wiring.build(wiring.compose(["tracker=none"]))
+    wiring.assemble(wiring.compose(["tracker=none"]))
 
 
 @pytest.fixture(scope="module")

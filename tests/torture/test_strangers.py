@@ -16,7 +16,7 @@ import yaml
 from omegaconf import OmegaConf
 
 import metarl_exp
-from metarl_exp import report, wiring
+from metarl_exp import figures, report, wiring
 from metarl_exp.commands import evaluate, replay, train
 from metarl_exp.runs.sweep import statuses
 
@@ -88,7 +88,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", ["metarl-train", *TINY, f"output_root={root}"])
         for figure in ("learning_curve", "gradient_steps", "paths"):
-            patched.setattr(train.figures, figure, lambda *_: None)
+            patched.setattr(figures, figure, lambda *_: None)
         train.main()
     (run,) = root.iterdir()
     return run
@@ -300,7 +300,7 @@ def test_a_run_does_not_write_through_links_in_its_folder(place, tally):
 def test_a_run_starts_from_the_parameters_of_a_folder_made_to_harm_and_from_nothing_else(kind, place, tally):
     CONFIGURED[kind](place)
     config = wiring.compose([*TINY, f"init_from={place.run}"])
-    parts = wiring.build(config)
+    parts = wiring.assemble(config)
     tally("folder made to harm, init_from", "executed" if place.mark.exists() else "identical")
     assert not place.mark.exists()
     best = torch.load(place.run / "checkpoints" / "best.pt", weights_only=True)["theta"]

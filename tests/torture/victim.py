@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from metarl_exp import figures
 from metarl_exp.commands import train
 from metarl_exp.runs import checkpoint
 from metarl_exp.runs.files import read_yaml
@@ -37,7 +38,7 @@ class Victim:
         self.root = root
         self._copies = {stage: root / stage for stage in STAGES}
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(train.checkpoint, "save_latest", _dying(3))
+            patched.setattr(checkpoint, "save_latest", _dying(3))
             with contextlib.suppress(Killed):
                 self.start()
         (folder,) = self.outputs.iterdir()
@@ -79,7 +80,7 @@ class Victim:
             both.enter_context(contextlib.redirect_stderr(printed))
             patched.setattr(sys, "argv", [*COMMAND, f"output_root={self.outputs}"])
             for name in DRAWINGS:
-                patched.setattr(train.figures, name, lambda *_: None)
+                patched.setattr(figures, name, lambda *_: None)
             try:
                 train.main()
             except SystemExit as end:

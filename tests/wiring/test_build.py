@@ -8,7 +8,9 @@ import torch
 from omegaconf import OmegaConf
 
 from metarl_exp import wiring
+from metarl_exp.tasks import Navigation2D
 from metarl_exp.wiring import composing
+from metarl_exp.wiring.fingerprint import ADDED
 
 
 def test_the_fingerprint_changes_with_a_number_and_not_with_the_spelling_of_it():
@@ -37,9 +39,30 @@ def test_a_key_added_later_leaves_old_fingerprints_alone(monkeypatch):
     now = wiring.compose()
     then = OmegaConf.masked_copy(now, [key for key in now if key != "meta_batch_size"])
     assert wiring.fingerprint(now) != wiring.fingerprint(then)
-    monkeypatch.setitem(wiring.NEUTRAL, "meta_batch_size", 20)
+    monkeypatch.setitem(ADDED, "meta_batch_size", 20)
     assert wiring.fingerprint(now) == wiring.fingerprint(then)
     assert wiring.fingerprint(wiring.compose(["meta_batch_size=21"])) != wiring.fingerprint(then)
+
+
+def test_a_setting_at_its_default_is_that_of_a_run_which_never_had_it():
+    """Defaults of this package's constructors are neutral; those of a class of one's own may be anything."""
+    now = wiring.compose(["objective=promp"])
+    then = now.copy()
+    OmegaConf.set_struct(then, False)
+    del then.objective["value_weight"]
+    assert wiring.fingerprint(now) == wiring.fingerprint(then)
+    weighted = wiring.compose(["objective=promp", "objective.value_weight=0.5"])
+    assert wiring.fingerprint(weighted) != wiring.fingerprint(now)
+    own = "tests.wiring.test_build.Corridor"
+    given, silent = (wiring.compose([f"tasks._target_={own}", *more]) for more in (["+tasks.walls=3"], []))
+    assert wiring.fingerprint(given) != wiring.fingerprint(silent)
+
+
+class Corridor(Navigation2D):
+    """A distribution of one's own, whose default changes something."""
+
+    def __init__(self, horizon: int, action_map: str, varying_start: bool, walls: int = 3) -> None:
+        super().__init__(horizon, action_map, varying_start)
 
 
 def test_a_configuration_stored_before_a_key_existed_gets_its_neutral_value(tmp_path):
@@ -50,7 +73,7 @@ def test_a_configuration_stored_before_a_key_existed_gets_its_neutral_value(tmp_
     OmegaConf.save(then, tmp_path / ".hydra" / "config.yaml", resolve=True)
     loaded = wiring.load_config(tmp_path)
     assert wiring.fingerprint(loaded) == wiring.fingerprint(wiring.compose()) == wiring.fingerprint(then)
-    wiring.build(loaded)
+    wiring.assemble(loaded)
 
 
 def test_differing_keys_are_named():
@@ -126,7 +149,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(override, message):
 )
 def test_what_a_constructor_or_hydra_takes_can_be_added(overrides):
     wiring.check_overrides(overrides)
-    wiring.build(wiring.compose(["tracker=none", "policy.hidden_sizes=[4]", *overrides]))
+    wiring.assemble(wiring.compose(["tracker=none", "policy.hidden_sizes=[4]", *overrides]))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +173,7 @@ def test_an_unknown_key_in_a_file_of_one_s_own_is_refused(tmp_path, group, writt
     (tmp_path / group).mkdir()
     (tmp_path / group / "mine.yaml").write_text(written, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        wiring.build(wiring.compose(["tracker=none", f"{group}=mine"], str(tmp_path)))
+        wiring.assemble(wiring.compose(["tracker=none", f"{group}=mine"], str(tmp_path)))
 
 
 @pytest.mark.parametrize("key", ["iterations", "seed", "output_root", "fail_fast", "tracker", "policy"])
@@ -216,15 +239,15 @@ def test_settings_of_an_optimizer_can_be_added():
 )
 def test_a_bad_value_names_the_field_the_value_and_what_is_allowed(override, message):
     with pytest.raises(ValueError, match=message):
-        wiring.build(wiring.compose([*(["tracker=none"] if "+tracker" in override else []), override]))
+        wiring.assemble(wiring.compose([*(["tracker=none"] if "+tracker" in override else []), override]))
 
 
 def test_the_choice_of_tasks_does_not_move_the_initialisation():
     """Every part draws from a stream of its own."""
-    one = wiring.build(wiring.compose()).learner.theta
-    other = wiring.build(wiring.compose(["tasks.horizon=7", "adaptation=three_steps"])).learner.theta
+    one = wiring.assemble(wiring.compose()).learner.theta
+    other = wiring.assemble(wiring.compose(["tasks.horizon=7", "adaptation=three_steps"])).learner.theta
     assert all(torch.equal(one[name], other[name]) for name in one)
-    different = wiring.build(wiring.compose(["seed=1"])).learner.theta
+    different = wiring.assemble(wiring.compose(["seed=1"])).learner.theta
     assert not torch.equal(one["layers.0.weight"], different["layers.0.weight"])
 
 
@@ -232,4 +255,4 @@ def test_a_user_s_own_config_folder_adds_options(tmp_path):
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "short.yaml").write_text("defaults: [navigation_2d, _self_]\nhorizon: 3\n")
     wiring.check_overrides(["tasks=short"], str(tmp_path))
-    assert wiring.build(wiring.compose(["tasks=short"], str(tmp_path))).learner.task_distribution.spec.horizon == 3
+    assert wiring.assemble(wiring.compose(["tasks=short"], str(tmp_path))).learner.task_distribution.spec.horizon == 3

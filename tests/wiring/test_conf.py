@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from metarl_exp import MetaLearner, wiring
 from metarl_exp.runs.provenance import RESULTS_VERSION
+from metarl_exp.wiring.composing import leaves
 
 ROOT = Path(__file__).parents[2]
 CONF = wiring.config_dir()
@@ -65,13 +66,13 @@ def test_an_option_builds(group, option):
     if option.startswith("metaworld"):
         # Its library has an environment of its own, where `make test-metaworld` builds these.
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'metarl_exp\[metaworld\]'"):
-            wiring.build(wiring.compose([f"tasks={option}"]))
+            wiring.assemble(wiring.compose([f"tasks={option}"]))
         return
     chosen |= NEEDS.get((group, option), {})
     if option.startswith("categorical") or (group == "tasks" and discrete(option)):
         chosen = DISCRETE | chosen
     config = wiring.compose([f"{g}={o}" for g, o in chosen.items()])
-    wiring.build(config)
+    wiring.assemble(config)
     assert wiring.foreign_code(config) == []  # its runs are read without --trust
 
 
@@ -82,13 +83,13 @@ def discrete(option: str) -> bool:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_composes_builds_and_states_only_differences(name):
     config = wiring.compose([f"experiment={name}"])
-    wiring.build(config)
+    wiring.assemble(config)
     assert wiring.foreign_code(config) == []
     overlay = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
     overlay.pop("defaults", None)
     groups = [line.split()[-2:] for line in defaults_of(CONF / "experiment" / f"{name}.yaml")]
     without = wiring.compose([f"{group.strip('/:')}={option}" for group, option in groups])
-    for key, value in wiring.leaves(OmegaConf.to_container(overlay)):
+    for key, value in leaves(OmegaConf.to_container(overlay)):
         assert wiring.canonical(OmegaConf.select(without, key)) != value, f"{name} repeats the default of {key}"
 
 
@@ -117,7 +118,7 @@ def test_the_python_defaults_are_those_of_the_configuration():
     assert signature["trajectories"].default == config.trajectories
     assert signature["seed"].default == config.seed
     learner = MetaLearner(
-        *[getattr(wiring.build(config).learner, name) for name in ("task_distribution", "policy")], 0.1, 1e-3, 1, 2
+        *[getattr(wiring.assemble(config).learner, name) for name in ("task_distribution", "policy")], 0.1, 1e-3, 1, 2
     )
     assert vars(learner.advantage) == vars(wiring.component("advantage", config.advantage))
     assert learner.adaptation.order == config.adaptation.order

@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.runs.files import DamagedFile, read_yaml, write_yaml
 from metarl_exp.runs.run_folder import RunFolder
+from metarl_exp.wiring.composing import leaves
+from metarl_exp.wiring.fingerprint import ADDED
 
 # Keys without which a file is not the configuration of a run.
 REQUIRED = {"config.yaml": ("seed", "tasks._target_", "policy._target_")}
@@ -50,3 +52,33 @@ def _damage(path: Path) -> str | None:
     except DamagedFile as error:
         return str(error)
     return None
+
+
+def configuration(run: Path) -> DictConfig:
+    """The configuration of a run, as data: nothing in it is looked up, and no class that it names.
+
+    Raises DamagedFile if the file holds none, FileNotFoundError if there is no such file.
+    """
+    path = run / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} is not the folder of a run: it has no {path.relative_to(run)}")
+    require_config(path)
+    try:
+        config = OmegaConf.load(path)
+    except Exception as error:  # of YAML, of Python's objects in it, of what only looks like an interpolation
+        raise DamagedFile(f"{path}: not a configuration ({' '.join(str(error).split())})") from None
+    if not isinstance(config, DictConfig) or not config:
+        raise DamagedFile(f"{path}: not a configuration")
+    for key, value in leaves(OmegaConf.to_container(config)):
+        if "${" in str(value) or value == "???":
+            raise DamagedFile(f"{path}: {key}={value!r} is to be looked up; a run's configuration holds values alone")
+    return config
+
+
+def stored_config(run: str | Path) -> DictConfig:
+    """The configuration of a run as data, with the keys that there are today. Raises as `configuration` does."""
+    config = configuration(Path(run))
+    for key, value in ADDED.items():
+        if OmegaConf.select(config, key) is None:  # stored before there was this key
+            OmegaConf.update(config, key, value, force_add=True)
+    return config
