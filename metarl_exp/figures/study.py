@@ -8,30 +8,33 @@ the path of the PNG. All raise ValueError, naming the method, for arrays that do
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from metarl_exp.figures.bands import Band, Curve, on_common_grid, over_seeds, seeds_of, span
-from metarl_exp.figures.style import MARKS, SIZE, STYLE, look, save
+from metarl_exp.figures.board import (
+    HOLLOW,
+    board_of,
+    cut_failures,
+    draw_legend,
+    draw_line,
+    note_seeds,
+    published_look,
+    rows_of,
+    show_lines,
+)
+from metarl_exp.figures.style import STYLE, look, save
 from metarl_exp.runs import results
 from metarl_exp.statistics import Interval
 
-WIDE = 7.0  # inches: panels side by side, over both columns
-ROW, LINE = 0.42, 0.17  # inches: height of a method's row at least, and of a line of its name
-LETTERS = 26  # of a method's name in a line before its row
-LEGEND = 50  # letters of a name in a line of a legend
 BEATS = 9  # markers on a long line
 MEANS = "mean and 95 % t-interval over"
-HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 1.1}
 
 
 class Steps(NamedTuple):
@@ -73,7 +76,7 @@ def learning_curves(
     for long runs. Seeds that do not share their x, such as on a clock, are interpolated linearly onto as many evenly
     spaced points as the longest has, where all of them have been (`on_common_grid`).
     """
-    figure, board, places = _board(panels)
+    figure, board, places = board_of(panels)
     for axes, (xlabel, curves) in zip(board, panels.items(), strict=True):
         for method, curve in curves.items():
             number = places[method]
@@ -81,15 +84,15 @@ def learning_curves(
             every = max(1, len(x) // BEATS)
             beat = every * number // len(places), every  # else methods that agree hide each other's markers
             width = 1.1 if len(x) > 100 else 1.5
-            _line(axes, number, method, x, over_seeds(values), markevery=beat, linewidth=width)
+            draw_line(axes, number, method, x, over_seeds(values), markevery=beat, linewidth=width)
         axes.set_xlabel(xlabel)
         if max(axes.get_xlim()) >= 10_000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     board[0].set_ylabel(ylabel)
-    _show_lines(board)
+    show_lines(board)
     points = f"; a point is the mean of {average}" if average > 1 else ""
-    _note(board[-1], MEANS, [curve.y for curves in panels.values() for curve in curves.values()], points)
-    _legend(figure, board)
+    note_seeds(board[-1], MEANS, [curve.y for curves in panels.values() for curve in curves.values()], points)
+    draw_legend(figure, board)
     return save(figure, folder, name)
 
 
@@ -101,24 +104,24 @@ def gradient_steps(
 
     `counted` is what K counts instead: an `episode`, or a `step or episode`.
     """
-    figure, (axes,), _ = _board({"": methods})
+    figure, (axes,), _ = board_of({"": methods})
     published = any(steps.published is not None for steps in methods.values())
     solid = {"linestyle": "-"} if published else {}  # where dashes say «published», they tell no methods apart
     for number, (method, steps) in enumerate(methods.items()):
         returns = seeds_of(method, steps.returns)
         x = np.arange(returns.shape[1])
-        _line(axes, number, method, x, over_seeds(returns), **solid)
+        draw_line(axes, number, method, x, over_seeds(returns), **solid)
         if steps.published is not None:
             if len(steps.published) != len(x):
                 raise ValueError(f"{method}: {len(steps.published)} published numbers for steps 0 … {x[-1]}")
             printed = {k: value for k, value in enumerate(steps.published) if value is not None}
-            axes.plot(*zip(*printed.items(), strict=True), **_printed(look(number).color, look(number).marker))
+            axes.plot(*zip(*printed.items(), strict=True), **published_look(look(number).color, look(number).marker))
     axes.set(xlabel=results.AXES[counted], ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _show_lines([axes])
-    note = [Line2D([], [], **_printed("0.35", "o"), label="as published")] if published else []
-    _note(axes, MEANS, [steps.returns for steps in methods.values()])
-    _legend(figure, [axes], note)
+    show_lines([axes])
+    note = [Line2D([], [], **published_look("0.35", "o"), label="as published")] if published else []
+    note_seeds(axes, MEANS, [steps.returns for steps in methods.values()])
+    draw_legend(figure, [axes], note)
     return save(figure, folder, name)
 
 
@@ -129,7 +132,7 @@ def step_size_choice(methods: Mapping[str, StepSizes], folder: Path, *, name: st
     Few seeds choose, so that the band is from the lowest to the highest.
     Raises ValueError for a step size that is not positive, and a choice that was not among those tried.
     """
-    figure, (axes,), _ = _board({"": methods})
+    figure, (axes,), _ = board_of({"": methods})
     axes.set_xscale("log")
     ring: Any = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": "none"}
     for number, (method, tried) in enumerate(methods.items()):
@@ -139,17 +142,17 @@ def step_size_choice(methods: Mapping[str, StepSizes], folder: Path, *, name: st
         if tried.chosen not in sizes:
             raise ValueError(f"{method}: chosen={tried.chosen!r}: tried were {', '.join(f'{x:g}' for x in sizes)}")
         order = np.argsort(sizes)
-        _line(axes, number, method, sizes[order], Band(*(values[order] for values in band)))
+        draw_line(axes, number, method, sizes[order], Band(*(values[order] for values in band)))
         axes.plot(tried.chosen, band.mean[sizes == tried.chosen], color=look(number).color, zorder=4, **ring)
     ticks = np.unique([size for tried in methods.values() for size in tried.sizes])
     if len(ticks) <= 8:
         axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="inner step size", ylabel="return on validation tasks")
-    cut = _cut_failures(axes, np.concatenate([np.ravel(tried.returns) for tried in methods.values()]))
+    cut = cut_failures(axes, np.concatenate([np.ravel(tried.returns) for tried in methods.values()]))
     more = "; lower returns are cut off" if cut else ""
-    _note(axes, "mean, lowest and highest of", [tried.returns for tried in methods.values()], more)
-    _legend(figure, [axes], [Line2D([], [], color="0.35", label="chosen", **ring)])
+    note_seeds(axes, "mean, lowest and highest of", [tried.returns for tried in methods.values()], more)
+    draw_legend(figure, [axes], [Line2D([], [], color="0.35", label="chosen", **ring)])
     return save(figure, folder, name)
 
 
@@ -158,13 +161,13 @@ def performance_profiles(
     methods: Mapping[str, Profile], folder: Path, *, xlabel: str, name: str = "performance_profiles"
 ) -> Path:
     """Share of runs × tasks that reach more than a threshold, against the threshold."""
-    figure, (axes,), _ = _board({"": methods})
+    figure, (axes,), _ = board_of({"": methods})
     for number, (method, (thresholds, *share)) in enumerate(methods.items()):
         if {np.shape(values) for values in share} != {(len(thresholds),)}:
             raise ValueError(f"{method}: share, low and high must have {len(thresholds)} numbers, as thresholds have")
-        _line(axes, number, method, thresholds, Band(*map(np.asarray, share)), marker="")
+        draw_line(axes, number, method, thresholds, Band(*map(np.asarray, share)), marker="")
     axes.set(xlabel=xlabel, ylabel="share of runs × tasks above", ylim=(-0.03, 1.03))
-    _legend(figure, [axes])
+    draw_legend(figure, [axes])
     return save(figure, folder, name)
 
 
@@ -176,7 +179,7 @@ def aggregate_intervals(
 
     A bar is an interval, the stroke in it the number.
     """
-    figure, board, places = _rows(panels)
+    figure, board, places = rows_of(panels)
     for axes, (aggregate, estimates) in zip(board, panels.items(), strict=True):
         for method, (value, low, high, _) in estimates.items():
             if not low <= value <= high:
@@ -192,7 +195,7 @@ def aggregate_intervals(
 @matplotlib.rc_context(STYLE)
 def memory_bars(quantities: Mapping[str, Mapping[str, float]], folder: Path, *, name: str = "memory_bars") -> Path:
     """What methods cost: a panel for each quantity, such as peak MiB and seconds an iteration; values are printed."""
-    figure, board, places = _rows(quantities)
+    figure, board, places = rows_of(quantities)
     for axes, (quantity, values) in zip(board, quantities.items(), strict=True):
         for method, value in values.items():
             if not 0 <= value < np.inf:
@@ -217,7 +220,7 @@ def task_gains(
     reach from the lower to the upper quartile of the dots, with a stroke at the median. `counted` is as in
     `gradient_steps`.
     """
-    figure, (axes,), _ = _rows({"": gains})
+    figure, (axes,), _ = rows_of({"": gains})
     axes.axvline(0, color="0.25", linewidth=1)
     for row, (method, values) in enumerate(gains.items()):
         if not np.isfinite(seeds_of(method, values)).all():
@@ -234,93 +237,5 @@ def task_gains(
         share = f"{100 * worse.mean():.0f} % worse\n({worse.sum()} of {len(tasks)})"
         axes.annotate(share, (1.02, row), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.set_xlabel(f"gain in return from {results.gradient_steps_in_words(steps, counted)}, task by task")
-    _note(axes, "dots: tasks, mean over", list(gains.values()))
+    note_seeds(axes, "dots: tasks, mean over", list(gains.values()))
     return save(figure, folder, name)
-
-
-def _board(
-    panels: Mapping[str, Mapping[str, Any]], height: float = SIZE[1], row: float = 0
-) -> tuple[Figure, list[Axes], dict[str, int]]:
-    """A figure of one column, or of panels side by side; its axes, which share y; and the place of each method, from 0.
-
-    Methods are placed in the order in which panels name them, and each adds a `row` to the height. Raises ValueError
-    if there is none.
-    """
-    if not panels or not all(panels.values()):
-        raise ValueError("nothing to draw: there must be at least one method")
-    methods = dict.fromkeys(method for panel in panels.values() for method in panel)
-    size = SIZE[0] if len(panels) == 1 else WIDE, height + row * len(methods)
-    figure = Figure(figsize=size, layout="constrained")
-    board = figure.subplots(1, len(panels), squeeze=False, sharey=True)
-    return figure, list(board[0]), {method: place for place, method in enumerate(methods)}
-
-
-def _rows(panels: Mapping[str, Mapping[str, Any]]) -> tuple[Figure, list[Axes], dict[str, int]]:
-    """Panels with a row for each method, and where that is; the first is on top."""
-    names = {method: textwrap.fill(method, LETTERS) for values in panels.values() for method in values}
-    tallest = max((name.count("\n") + 1 for name in names.values()), default=1)
-    figure, board, places = _board(panels, height=0.7, row=max(ROW, 0.06 + LINE * tallest))
-    board[0].set_yticks(list(places.values()), list(names.values()))
-    board[0].set_ylim(len(places) - 0.4, -0.6)
-    for axes in board:
-        axes.grid(False, axis="y")
-        axes.set_axisbelow(True)
-        axes.use_sticky_edges = False
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-    return figure, board, places
-
-
-def _line(axes: Axes, number: int, method: str, x: np.ndarray, band: Band, **changes: Any) -> None:
-    """A method's line with its band, if it has one."""
-    axes.plot(x, band.mean, **({**look(number)._asdict(), **MARKS, "label": method} | changes))
-    if np.isfinite(band.low).any():
-        axes.fill_between(x, band.low, band.high, color=look(number).color, alpha=0.16, linewidth=0)
-
-
-def _printed(color: str, marker: str) -> dict[str, Any]:
-    """The look of published numbers."""
-    return {"color": color, "marker": marker, "linestyle": "--", "linewidth": 1, "markersize": 6, **HOLLOW}
-
-
-def _show_lines(board: Sequence[Axes]) -> None:
-    """Cut bands that go on far beyond all lines: one seed that went astray would leave the others no room."""
-    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for axes in board for line in axes.lines])
-    least, most = np.nanmin(drawn), np.nanmax(drawn)
-    room = (most - least) / 4 or 1.0
-    low, high = board[0].get_ylim()
-    board[0].set_ylim(max(low, least - room), min(high, most + room))
-
-
-def _cut_failures(axes: Axes, returns: np.ndarray) -> bool:
-    """Cut returns so far below nine tenths of them that those would have no room; whether there are any."""
-    low, high = np.nanquantile(returns, [0.1, 1.0])
-    cut = bool(np.nanmin(returns) < low - 3 * (high - low))
-    if cut:
-        axes.set_ylim(low - (high - low) / 2, high + (high - low) / 10)
-    return cut
-
-
-def _note(axes: Axes, text: str, arrays: Sequence[np.ndarray], more: str = "") -> None:
-    """Say in small letters what is shown of how many seeds."""
-    few, many = min(map(len, arrays)), max(map(len, arrays))
-    seeds = f"{text} {many if few == many else f'{few} to {many}'} seeds" if many > 1 else "one seed"
-    axes.set_title(seeds + more, fontsize=7, loc="right", color="0.4")
-
-
-def _legend(figure: Figure, board: Sequence[Axes], more: Sequence[Line2D] = ()) -> None:
-    """Names above the figure, where they cover nothing, in as many columns as fit."""
-    named = {str(line.get_label()): line for line in [*(line for axes in board for line in axes.lines), *more]}
-    shown = {name: line for name, line in named.items() if not name.startswith("_")}
-    for columns in range(len(shown), 0, -1):
-        legend = figure.legend(
-            list(shown.values()),
-            [textwrap.fill(name, LEGEND) for name in shown],
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1),
-            ncols=columns,
-            handlelength=2.6,
-        )
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            return
-        legend.remove()
