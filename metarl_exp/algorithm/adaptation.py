@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from metarl_exp.algorithm.derivatives import derivatives_of
-from metarl_exp.algorithm.derivatives.autograd import JacobianProduct, jacobian_product
-from metarl_exp.algorithm.derivatives.base import InnerLoss, Product
+from metarl_exp.algorithm.derivatives.autograd import JacobianProduct, jvp
+from metarl_exp.algorithm.derivatives.base import InnerLoss, LinearMap
 from metarl_exp.algorithm.fast_weights import FastWeights, acting_names
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer, InnerRule
 from metarl_exp.maths.distributions import Distribution, constant
@@ -31,7 +31,7 @@ ORDERS = ("first", "second")
 
 
 class Adaptation:
-    """How tasks are adapted to: K (`inner_steps`), the order, and the parts that an update is made of.
+    """Adaptation to tasks: K (`inner_steps`), the order, and the parts of an update.
 
     With a `value_weight` the policy's critic adapts too, by the gradient of its value loss times the weight; with none
     (null) it is the same in φ_0 … φ_K. Raises ValueError for a weight without a critic.
@@ -75,10 +75,10 @@ class Adaptation:
         return policy, {name: theta[name] for name in self.step_sizes}
 
     def losses(
-        self, parameters: Parameters, distribution: Distribution, acted: Distribution, experience: Experience
+        self, parameters: Parameters, distribution: Distribution, behaviour_policy: Distribution, experience: Experience
     ) -> Tensor:
         """Losses [N] of φ and its policy, whose gradients adapt: the inner surrogate and, if asked, the value loss."""
-        losses = self.inner_loss(distribution, acted, experience)
+        losses = self.inner_loss(distribution, behaviour_policy, experience)
         if self.value_weight is None:
             return losses
         return losses + self.value_weight * value_loss_of(self.policy, parameters, experience)
@@ -93,8 +93,8 @@ class InnerStep(NamedTuple):
 
     parameters: Parameters  # φ_k [N, ...]
     gradients: Parameters  # g_k [N, ...], in first order of what adapts alone
-    hessian: Product | None  # v ↦ H_k v of the inner loss, all names; None in first order, which leaves it out
-    acted: Distribution  # that sampled the experience, on its observations; without history
+    hessian: LinearMap | None  # v ↦ H_k v of the inner loss, all names; None in first order, which leaves it out
+    behaviour_policy: Distribution  # that sampled the experience, on its observations; without history
     scale: float  # multiple of the inner step size
 
 
@@ -112,21 +112,23 @@ class AdaptationPath:
         self.steps: list[InnerStep] = []
 
     def _without_context(self, parameters: Parameters) -> Parameters:
-        """The same with zeros for context parameters: φ_0 of θ, and, both ways, the derivative of that."""
+        """Zero the context entries: of θ, which gives φ_0, of a tangent, and of a cotangent."""
         context = self.adaptation.policy.context_names
         return {n: torch.zeros_like(p) if n in context else p for n, p in parameters.items()}
 
-    def step(self, experience: Experience, scale: float = 1.0, acted: Distribution | None = None) -> None:
+    def step(self, experience: Experience, scale: float = 1.0, behaviour_policy: Distribution | None = None) -> None:
         """φ_{k+1} from experience sampled with φ_k; `scale` multiplies the inner step size.
 
-        Where the path is taken again from another θ, φ_k is not what sampled the experience: `acted` is. Raises
+        When the path is replayed from another θ, the `behaviour_policy` sampled the experience instead of φ_k. Raises
         NonFiniteError if a task's inner loss or gradient is not finite.
         """
         derivatives = self.adaptation.derivatives
         with torch.enable_grad():
             distribution = derivatives.distribution(self.parameters, experience.observations)
-            acted = constant(distribution) if acted is None else acted
-            loss = partial(self.adaptation.losses, self.parameters, acted=acted, experience=experience)
+            behaviour_policy = constant(distribution) if behaviour_policy is None else behaviour_policy
+            loss = partial(
+                self.adaptation.losses, self.parameters, behaviour_policy=behaviour_policy, experience=experience
+            )
             losses = loss(distribution)
             require_finite("inner loss (index: task)", losses, experience)
             if self.second_order:
@@ -135,7 +137,7 @@ class AdaptationPath:
                 gradients, hessian = self._gradients_of_fast_weights(losses), None
         for name, gradient in gradients.items():
             require_finite(f"inner gradient of {name} (indices: task, …)", gradient, experience)
-        self.steps.append(InnerStep(self.parameters, gradients, hessian, acted, scale))
+        self.steps.append(InnerStep(self.parameters, gradients, hessian, behaviour_policy, scale))
         self.parameters = self._updated(self.rule, self.parameters, gradients, scale)
 
     def _gradients_of_fast_weights(self, losses: Tensor) -> Parameters:
@@ -145,28 +147,27 @@ class AdaptationPath:
 
     def _updated(self, rule: InnerRule, parameters: Parameters, gradients: Parameters, scale: float) -> Parameters:
         fast = rule.step({n: parameters[n] for n in self.fast}, {n: gradients[n] for n in self.fast}, scale)
-        # What does not adapt gets an alias a step, so that a step's derivatives with respect to it are its own and not
-        # also those of the steps before.
+        # Alias shared parameters at every step, so that ∂L_k/∂p holds the contribution of step k alone.
         return {n: fast[n] if n in fast else p.view_as(p) for n, p in parameters.items()}
 
-    def visited(self) -> list[Parameters]:
+    def iterates(self) -> list[Parameters]:
         """φ_0 … φ_k, with their graphs back to θ."""
         return [*(step.parameters for step in self.steps), self.parameters]
 
-    def pull(self, cotangents: Mapping[int, Parameters]) -> Parameters:
+    def vjp(self, cotangents: Mapping[int, Parameters]) -> Parameters:
         """Σ_k (∂φ_k/∂θ)ᵀ u_k for every task, from {k: u_k}: one backward pass through the retained graph.
 
         u_k and the result are {name: [N, ...]}, u_k of some names or all; K, the last, may also be called −1.
         """
-        visited = self.visited()
-        outputs = [visited[k][name] for k, cotangent in cotangents.items() for name in cotangent]
+        iterates = self.iterates()
+        outputs = [iterates[k][name] for k, cotangent in cotangents.items() for name in cotangent]
         given = [u for cotangent in cotangents.values() for u in cotangent.values()]
         found = torch.autograd.grad(
             outputs, list(self.theta.values()), given, retain_graph=True, materialize_grads=True
         )
         return self._without_context(zip_names(self.theta, found))
 
-    def jacobian(self) -> Callable[[Parameters], Parameters]:
+    def jvp(self) -> Callable[[Parameters], Parameters]:
         """v ↦ J v for every task: {name: [N, ...]} → {name: [N, ...]}.
 
         The tangent goes through the update rule step by step, and a step's gradient gets the tangent H_k φ̇_k, a
@@ -198,7 +199,7 @@ class AdaptationPath:
             gradients = {name: step.gradients[name].detach().requires_grad_() for name in self.fast}
             inputs = [*inputs, *gradients.values()]
             parameters = self._updated(rule, parameters, gradients, step.scale)
-            updates.append(jacobian_product([parameters[name] for name in self.fast], inputs))
+            updates.append(jvp([parameters[name] for name in self.fast], inputs))
         return updates
 
 

@@ -77,7 +77,7 @@ class Learner:
         )
         require_integer("trajectories", trajectories, low=1)
         require_one_network(policy)
-        objective.refuse(adaptation, outer_optimizer)
+        objective.check_compatible(adaptation, outer_optimizer)
         if isinstance(policy, Critic) and isinstance(advantage, GAE):
             raise ValueError(
                 f"advantage=gae with policy={type(policy).__name__}: the linear baseline takes the place of its "

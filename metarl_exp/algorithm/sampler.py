@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.process.ranks import ALONE, Ranks
-from metarl_exp.process.streams import Shared
+from metarl_exp.process.streams import RankGenerator
 from metarl_exp.tasks.base import Divisible, TaskDistribution
 from metarl_exp.tasks.guard import guarded, limited
 from metarl_exp.types import BatchedEnv, Policy, Separable, Trajectories, after_last, require_finite, zero_where
@@ -199,15 +199,15 @@ class Sampler:
         with guarded("making the environments", self.limit):
             env = self.task_distribution.make_env(tasks, self.trajectories, draws, self.device)
         sampled = rollout(env, self.policy, parameters, shape, actions, deterministic, self.limit, watch, self.ranks)
-        if isinstance(draws, Shared):
+        if isinstance(draws, RankGenerator):
             self._catch_up(draws)
         return sampled
 
-    def _shared(self, environment: torch.Generator, actions: torch.Generator, num_tasks: int) -> Shared:
+    def _shared(self, environment: torch.Generator, actions: torch.Generator, num_tasks: int) -> RankGenerator:
         """What this rank's environments draw from; the actions' generator moves on with every batch, and so seeds."""
-        return Shared(environment, self.ranks, num_tasks, actions.get_state().numpy().tobytes())
+        return RankGenerator(environment, self.ranks, num_tasks, actions.get_state().numpy().tobytes())
 
-    def _catch_up(self, draws: Shared) -> None:
+    def _catch_up(self, draws: RankGenerator) -> None:
         """Let the environments' generator go on where the rank left it whose episodes drew most, as all at once do."""
         made = self.ranks.gather(torch.tensor([draws.draws]))
         if (made != made[0]).any():

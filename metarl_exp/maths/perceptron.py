@@ -34,12 +34,12 @@ class ReLU:
     value_ = staticmethod(torch.relu_)
 
     @staticmethod
-    def slope_(x: Tensor, a: Tensor) -> Tensor:
+    def times_derivative_(x: Tensor, a: Tensor) -> Tensor:
         """x ∘ σ'(z), in place, where a = σ(z)."""
         return torch.ops.aten.threshold_backward.grad_input(x, a, 0, grad_input=x)
 
     @staticmethod
-    def bend(x: Tensor, a: Tensor) -> Tensor | None:
+    def times_curvature(x: Tensor, a: Tensor) -> Tensor | None:
         """x ∘ σ''(z) / σ'(z), or None if that is 0: times ȧ = σ'(z) ∘ ż it is the last term of (5)."""
         return None
 
@@ -51,12 +51,12 @@ class Tanh:
     value_ = staticmethod(torch.tanh_)
 
     @staticmethod
-    def slope_(x: Tensor, a: Tensor) -> Tensor:
+    def times_derivative_(x: Tensor, a: Tensor) -> Tensor:
         """x ∘ (1 − a²), in place."""
         return torch.ops.aten.tanh_backward.grad_input(x, a, grad_input=x)
 
     @staticmethod
-    def bend(x: Tensor, a: Tensor) -> Tensor | None:
+    def times_curvature(x: Tensor, a: Tensor) -> Tensor | None:
         """−2 x ∘ a."""
         return -2 * x * a
 
@@ -69,7 +69,7 @@ class Cotangents(NamedTuple):
     """What a backward pass leaves for its own derivative."""
 
     deltas: list[Tensor]  # δ_1 … δ_L
-    bends: list[Tensor | None]  # of z_1 … z_{L−1}: the cotangent of σ(z_l) ∘ σ''(z_l) / σ'(z_l)
+    curvatures: list[Tensor | None]  # of z_1 … z_{L−1}: the cotangent of σ(z_l) ∘ σ''(z_l) / σ'(z_l)
 
 
 class Perceptron:
@@ -83,45 +83,45 @@ class Perceptron:
             self.hidden.append(with_one(activation.value_(torch.bmm(matrix, self.hidden[-1]))))
         self.outputs = torch.bmm(last, self.hidden[-1])  # z_L
 
-    def _slope_(self, x: Tensor, level: int) -> Tensor:
+    def _times_derivative_(self, x: Tensor, level: int) -> Tensor:
         """x ∘ σ'(z_level), in place."""
-        return self.activation.slope_(x, units(self.hidden[level]))
+        return self.activation.times_derivative_(x, units(self.hidden[level]))
 
     def pushforward(self, tangent: Sequence[Tensor]) -> list[Tensor]:
         """ȧ_1 … ȧ_{L−1}, without the constant, and ż_L of a tangent of the matrices; x has none."""
-        moved: list[Tensor] = []
+        tangents: list[Tensor] = []
         for level, (matrix, matrix_dot) in enumerate(zip(self.matrices, tangent, strict=True)):
             z_dot = torch.bmm(matrix_dot, self.hidden[level])  # (1)
-            if moved:
-                z_dot.baddbmm_(weights(matrix), self._slope_(moved[-1], level))  # (1), (2)
-            moved.append(z_dot)
-        return moved
+            if tangents:
+                z_dot.baddbmm_(weights(matrix), self._times_derivative_(tangents[-1], level))  # (1), (2)
+            tangents.append(z_dot)
+        return tangents
 
     def pullback(self, delta: Tensor) -> tuple[list[Tensor], Cotangents]:
         """Gradients of the matrices for a cotangent `delta` [N, out, R] of the output."""
-        gradients, deltas, bends = [torch.bmm(delta, self.hidden[-1].mT)], [delta], []
+        gradients, deltas, curvatures = [torch.bmm(delta, self.hidden[-1].mT)], [delta], []
         for level in reversed(range(1, len(self.hidden))):
             delta = torch.bmm(weights(self.matrices[level]).mT, delta)
-            bends.append(self.activation.bend(delta, units(self.hidden[level])))
-            deltas.append(self._slope_(delta, level))  # (3)
+            curvatures.append(self.activation.times_curvature(delta, units(self.hidden[level])))
+            deltas.append(self._times_derivative_(delta, level))  # (3)
             gradients.append(torch.bmm(delta, self.hidden[level - 1].mT))  # (4)
-        return gradients[::-1], Cotangents(deltas[::-1], bends[::-1])
+        return gradients[::-1], Cotangents(deltas[::-1], curvatures[::-1])
 
     def pullback_tangent(
-        self, tangent: Sequence[Tensor], moved: Sequence[Tensor], kept: Cotangents, delta_dot: Tensor
+        self, tangent: Sequence[Tensor], tangents: Sequence[Tensor], kept: Cotangents, delta_dot: Tensor
     ) -> list[Tensor]:
-        """The derivative of `pullback`'s gradients along a tangent, whose `pushforward` gave `moved`.
+        """The derivative of `pullback`'s gradients along a tangent, whose `pushforward` gave `tangents`.
 
         `kept` is what `pullback` left, `delta_dot` the derivative of the cotangent that it was given.
         """
         gradients = [torch.bmm(delta_dot, self.hidden[-1].mT)]
         for level in reversed(range(1, len(self.hidden))):
-            delta, bend = kept.deltas[level], kept.bends[level - 1]
-            weights(gradients[-1]).add_(torch.bmm(delta, moved[level - 1].mT))  # (6)
+            delta, curvature = kept.deltas[level], kept.curvatures[level - 1]
+            weights(gradients[-1]).add_(torch.bmm(delta, tangents[level - 1].mT))  # (6)
             delta_dot = torch.bmm(weights(self.matrices[level]).mT, delta_dot)
-            self._slope_(delta_dot.baddbmm_(weights(tangent[level]).mT, delta), level)  # (5)
-            if bend is not None:
-                delta_dot.addcmul_(bend, moved[level - 1])  # (5)
+            self._times_derivative_(delta_dot.baddbmm_(weights(tangent[level]).mT, delta), level)  # (5)
+            if curvature is not None:
+                delta_dot.addcmul_(curvature, tangents[level - 1])  # (5)
             gradients.append(torch.bmm(delta_dot, self.hidden[level - 1].mT))  # (6)
         return gradients[::-1]
 

@@ -50,14 +50,14 @@ def streams(seed: int, prefix: str = "") -> Streams:
     return Streams(**{field.name: stream(seed, prefix + field.name) for field in fields(Streams)})
 
 
-class Shared(torch.Generator):
+class RankGenerator(torch.Generator):
     """A stream as one of several ranks draws from it, for its `num_tasks` tasks.
 
     What is drawn by `draw` is drawn from `whole` for the tasks of all ranks, so that numbers are those of one process.
     What draws from it directly has a stream of this rank's own, which nothing keeps: it is seeded by `seed`.
     """
 
-    def __new__(cls, *_: Any, **__: Any) -> Shared:
+    def __new__(cls, *_: Any, **__: Any) -> RankGenerator:
         return super().__new__(cls)
 
     def __init__(self, whole: torch.Generator, ranks: Ranks, num_tasks: int, seed: bytes) -> None:
@@ -75,7 +75,7 @@ def draw(
     It may be one of tasks and something else, tasks first. Whatever in an environment is random is drawn by it, so that
     several ranks have the numbers of one process: each draws for all tasks, and keeps those of its own.
     """
-    if not isinstance(generator, Shared):
+    if not isinstance(generator, RankGenerator):
         return kind(shape, generator=generator, **settings)
     generator.draws += 1
     ranks, length = generator.ranks, shape[axis]

@@ -104,8 +104,8 @@ def test_k_steps_on_a_quadratic_by_hand(problem):
     expected = {name: factor * x for name, x in stack(p.theta, 2).items()}
     torch.testing.assert_close(path.parameters, expected, rtol=1e-14, atol=0)
     tangent = stack(p.theta, 2)
-    torch.testing.assert_close(path.jacobian()(tangent), expected, rtol=1e-14, atol=0)
-    torch.testing.assert_close(path.pull({-1: tangent}), expected, rtol=1e-14, atol=0)
+    torch.testing.assert_close(path.jvp()(tangent), expected, rtol=1e-14, atol=0)
+    torch.testing.assert_close(path.vjp({-1: tangent}), expected, rtol=1e-14, atol=0)
 
 
 def test_theta_is_copied_not_aliased(problem):
@@ -143,7 +143,7 @@ def moved(differences):
 def test_push_is_the_derivative_of_phi(problem, moved, close, optimizer, inner_steps, discrete, generator):
     p = problem(optimizer, inner_steps, discrete=discrete)
     for v in torch.randn(4, len(p.function.theta), generator=generator, dtype=torch.float64):
-        pushed = p.batch.path.jacobian()(stack(unflatten(v, p.theta), 3))
+        pushed = p.batch.path.jvp()(stack(unflatten(v, p.theta), 3))
         close(flat_per_task(pushed), moved(p, v), 3e-9)
 
 
@@ -153,8 +153,8 @@ def test_pull_is_the_transpose_of_push(problem, optimizer, inner_steps, order, d
     """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ for every task."""
     p = problem(optimizer, inner_steps, order=order, discrete=discrete)
     u, v = (random_like(p.batch.path.parameters, generator) for _ in range(2))
-    forward = (flat_per_task(u) * flat_per_task(p.batch.path.jacobian()(v))).sum(1)
-    backward = (flat_per_task(p.batch.path.pull({-1: u})) * flat_per_task(v)).sum(1)
+    forward = (flat_per_task(u) * flat_per_task(p.batch.path.jvp()(v))).sum(1)
+    backward = (flat_per_task(p.batch.path.vjp({-1: u})) * flat_per_task(v)).sum(1)
     torch.testing.assert_close(forward, backward, rtol=1e-11, atol=1e-12)
 
 
@@ -162,15 +162,15 @@ def test_in_first_order_the_derivative_is_that_of_the_rule_alone(problem, optimi
     """The gradients count as constants: for these rules J = I."""
     path = problem(optimizer, inner_steps, order="first").batch.path
     v = random_like(path.parameters, generator)
-    torch.testing.assert_close(path.jacobian()(v), v, rtol=0, atol=0)
-    torch.testing.assert_close(path.pull({-1: v}), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.jvp()(v), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.vjp({-1: v}), v, rtol=0, atol=0)
 
 
 def test_without_steps_phi_is_theta(problem, generator):
     path = problem(inner_steps=0).batch.path
     v = random_like(path.parameters, generator)
-    torch.testing.assert_close(path.jacobian()(v), v, rtol=0, atol=0)
-    torch.testing.assert_close(path.pull({-1: v}), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.jvp()(v), v, rtol=0, atol=0)
+    torch.testing.assert_close(path.vjp({-1: v}), v, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
@@ -180,7 +180,7 @@ def test_adam_with_a_dead_relu_unit(problem, moved, close, inner_steps, eps, gen
     p = problem("adam", inner_steps, activation="relu", hidden=(5,), dead=True, settings={"eps": eps})
     v = torch.randn(len(p.function.theta), generator=generator, dtype=torch.float64)
     u = random_like(p.batch.path.parameters, generator)
-    pushed, pulled = p.batch.path.jacobian()(stack(unflatten(v, p.theta), 3)), p.batch.path.pull({-1: u})
+    pushed, pulled = p.batch.path.jvp()(stack(unflatten(v, p.theta), 3)), p.batch.path.vjp({-1: u})
     close(flat_per_task(pushed), moved(p, v), 2e-7)
     forward, backward = (flat_per_task(u) * flat_per_task(pushed)).sum(1), flat_per_task(pulled) @ v
     torch.testing.assert_close(forward, backward, rtol=1e-11, atol=1e-12)
@@ -199,7 +199,7 @@ def test_what_is_not_selected_stays(problem, moved, close, optimizer, generator)
     for name, x in p.batch.path.parameters.items():
         assert torch.equal(x, stack(p.theta, 3)[name]) != name.startswith("layers.2")
     v = torch.randn(len(p.function.theta), generator=generator, dtype=torch.float64)
-    pushed = p.batch.path.jacobian()(stack(unflatten(v, p.theta), 3))
+    pushed = p.batch.path.jvp()(stack(unflatten(v, p.theta), 3))
     close(flat_per_task(pushed), moved(p, v), 3e-9)
 
 

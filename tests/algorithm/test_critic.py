@@ -202,7 +202,7 @@ def test_a_critic_adapts_by_its_own_loss_or_not_at_all(rule, fast, order):
     for found, expected in ((alone, adapts), (both, adapts | critic)):
         assert {n for n, p in without.like.items() if not torch.equal(found[n], p.expand_as(found[n]))} == expected
     cotangent = {name: torch.ones_like(alone[name]) for name in critic}
-    for name, pulled in without.batch.path.pull({-1: cotangent}).items():
+    for name, pulled in without.batch.path.vjp({-1: cotangent}).items():
         assert torch.equal(pulled, cotangent.get(name, torch.zeros_like(pulled)))
 
 
@@ -279,7 +279,7 @@ def test_what_makes_no_sense_with_a_critic_is_refused(objective, critic, optimiz
     policy = gaussian(kind=GaussianCriticMLP if critic else GaussianMLP)
     adaptation = Adaptation(1, "first", policy, RULES["sgd"], All(), MAML().inner_loss)
     with pytest.raises(ValueError, match=says):
-        objective.refuse(adaptation, optimizer)
+        objective.check_compatible(adaptation, optimizer)
 
 
 def test_adapting_a_critic_that_is_not_there_is_refused():
@@ -359,7 +359,7 @@ def test_an_actor_critic_learns_to_balance_and_its_critic_what_that_is_worth(ove
 
 def test_the_logged_error_is_the_root_of_the_mean_square():
     function = problem()
-    phi, last = function.visits[-1].parameters, function.batch.experiences[-1]
+    phi, last = function.policies[-1].parameters, function.batch.experiences[-1]
     tasks = [value_error({name: p[task] for name, p in phi.items()}, last, task) for task in range(3)]
     expected = (2 * torch.stack(tasks).mean()).sqrt().item()
     assert function.critic() == {"critic/error": pytest.approx(expected, rel=1e-12)}

@@ -38,7 +38,7 @@ def test_the_policy_says_what_is_selected(problem, discrete):
 def test_what_is_not_selected_stays_bit_for_bit_and_all_else_moves(problem, optimizer, kind, context, order):
     p = problem(optimizer, 3, order=order, fast_weights=kind, context=context)
     start = stack(p.theta, 3) | ({"context": torch.zeros(3, 2, dtype=torch.float64)} if context else {})
-    first, *later = p.batch.path.visited()
+    first, *later = p.batch.path.iterates()
     assert all(torch.equal(x, start[name]) for name, x in first.items())
     for visited in later:
         for name, x in visited.items():
@@ -121,7 +121,7 @@ def test_pull_is_the_transpose_of_push(problem, optimizer, kind, context, order,
         {n: torch.randn(x.shape, generator=generator, dtype=x.dtype) for n, x in path.parameters.items()}
         for _ in range(2)
     )
-    forward, backward = flatten(u) @ flatten(path.jacobian()(v)), flatten(path.pull({-1: u})) @ flatten(v)
+    forward, backward = flatten(u) @ flatten(path.jvp()(v)), flatten(path.vjp({-1: u})) @ flatten(v)
     assert forward.item() == pytest.approx(backward.item(), rel=1e-11)
 
 
@@ -148,7 +148,7 @@ def test_with_a_context_of_zero_the_policy_is_one_of_the_observation_alone(probl
     spec = p.adaptation.policy.spec
     assert spec.observation_size == 3
     alone = CategoricalMLP((5, 4), "tanh", spec, dtype=torch.float64)(plain, observations)
-    start, adapted = p.batch.path.visited()
+    start, adapted = p.batch.path.iterates()
     close(p.adaptation.policy(start, observations).logits, alone.logits, 1e-13)
     assert (p.adaptation.policy(adapted, observations).logits - alone.logits).abs().max() > 1e-3
 

@@ -34,7 +34,7 @@ def test_where_the_batch_was_sampled_the_kl_is_exactly_zero_and_the_loss_minus_t
     """Trap 8: a KL of zero at θ_old is the truth; the likelihood ratio there is 1, so F = −mean Â."""
     function = problem(optimizer, 2, order=order, discrete=discrete).function
     evaluated = function.evaluate(function.theta)
-    post = function.visits[-1].experience
+    post = function.policies[-1].experience
     per_task = [advantages[mask].mean() for advantages, mask in zip(post.advantages, post.mask, strict=True)]
     assert evaluated.kl == 0.0
     assert evaluated.loss == function.loss == pytest.approx(-torch.stack(per_task).mean().item(), abs=1e-15)

@@ -277,7 +277,7 @@ def adam():
 def test_what_makes_no_sense_is_refused_with_the_reason(problem, objective, inner_steps, order, optimizer, says):
     p = problem(inner_steps=inner_steps, order=order)
     with pytest.raises(ValueError, match=says):
-        objective.refuse(p.adaptation, optimizer())
+        objective.check_compatible(p.adaptation, optimizer())
 
 
 @pytest.mark.parametrize("surrogate", ["ratio", "dice", "loaded_dice"])

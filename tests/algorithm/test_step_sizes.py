@@ -62,7 +62,7 @@ def test_pull_is_the_transpose_of_push(problem, optimizer, granularity, order, g
         {n: torch.randn(x.shape, generator=generator, dtype=x.dtype) for n, x in of.items()}
         for of in (path.parameters, path.theta)
     )
-    pushed, pulled = path.jacobian()(v), path.pull({-1: u})
+    pushed, pulled = path.jvp()(v), path.vjp({-1: u})
     assert list(pushed) == list(path.parameters)
     assert list(pulled) == list(p.theta)
     forward, backward = flatten(u) @ flatten(pushed), flatten(pulled) @ flatten(v)
@@ -145,7 +145,7 @@ def test_steps_beyond_those_of_training_take_the_last_step_size_and_a_scale_mult
     scales = [1.0, 0.5, 0.5, 2.0]
     for scale in scales:
         path.step(p.batch.experiences[0], scale)
-    for k, (step, after) in enumerate(zip(path.steps, path.visited()[1:], strict=True)):
+    for k, (step, after) in enumerate(zip(path.steps, path.iterates()[1:], strict=True)):
         for name, x in step.parameters.items():
             alpha = step_size_at(p.theta[f"inner_lr.{name}"], granularity, k)
             close(after[name].detach(), x.detach() - scales[k] * alpha * step.gradients[name], 1e-14)
@@ -155,8 +155,8 @@ def test_steps_beyond_those_of_training_take_the_last_step_size_and_a_scale_mult
 def test_a_policy_sees_its_own_parameters_alone(problem, granularity):
     p = problem("sgd", 2, granularity=granularity)
     own = [name for name, _ in p.adaptation.policy.named_parameters()]
-    assert all(list(phi) == own for phi in p.batch.path.visited())
-    assert all(list(visit.parameters) == own for visit in p.function.visits)
+    assert all(list(phi) == own for phi in p.batch.path.iterates())
+    assert all(list(policy.parameters) == own for policy in p.function.policies)
     assert list(p.theta) == own + [f"inner_lr.{name}" for name in own]
 
 

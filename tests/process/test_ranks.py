@@ -28,7 +28,7 @@ from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.commands import train
 from metarl_exp.process import ranks
 from metarl_exp.process.ranks import ALONE, Place, Processes, RankFailure, Ranks, joined
-from metarl_exp.process.streams import Shared, draw, stream
+from metarl_exp.process.streams import RankGenerator, draw, stream
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import statuses
 from metarl_exp.types import NonFiniteError
@@ -137,7 +137,7 @@ def test_ranks_draw_what_one_process_draws(shape, axis, kind):
     whole = draw(kind, everyone, stream(0, "environment"), axis)
     by_task = whole.unflatten(axis, (6, -1))
     for rank in range(2):
-        generator = Shared(stream(0, "environment"), Ranks(rank, 2), num_tasks=3, seed=b"")
+        generator = RankGenerator(stream(0, "environment"), Ranks(rank, 2), num_tasks=3, seed=b"")
         drawn = draw(kind, shape, generator, axis).unflatten(axis, (3, -1))
         assert torch.equal(drawn, by_task.movedim(axis, 0)[rank::2].movedim(0, axis))
         assert torch.equal(generator.whole.get_state(), generator_after(kind, everyone))
@@ -151,7 +151,7 @@ def generator_after(kind: Callable, shape: tuple[int, ...]) -> Tensor:
 
 def test_what_draws_directly_has_other_numbers_in_every_rank_and_batch():
     drawn = [
-        torch.rand(3, generator=Shared(stream(0, "environment"), Ranks(rank, 2), 1, seed)).tolist()
+        torch.rand(3, generator=RankGenerator(stream(0, "environment"), Ranks(rank, 2), 1, seed)).tolist()
         for rank in range(2)
         for seed in (b"one", b"two")
     ]

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from metarl_exp.algorithm.derivatives.autograd import Autograd
-from metarl_exp.algorithm.derivatives.base import Gradient, Loss, Product
-from metarl_exp.algorithm.derivatives.products import Network, Products, StateIndependent
+from metarl_exp.algorithm.derivatives.base import Gradient, LinearMap, Loss
+from metarl_exp.algorithm.derivatives.products import Network, PerceptronDerivatives, StateIndependent
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, zip_names
 from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP
@@ -41,10 +41,10 @@ class Analytic:
         layers = [(f"layers.{i}.weight", f"layers.{i}.bias") for i in range(len(policy.layers))]
         self.network = Network(layers, policy.activation, policy.distribution)
 
-    def _products(self, parameters: Parameters, observations: Tensor) -> Products:
+    def _products(self, parameters: Parameters, observations: Tensor) -> PerceptronDerivatives:
         functions = self.policy.state_independent()
         beside = [StateIndependent.at(name, f, parameters[name]) for name, f in functions.items()]
-        return Products(self.network, parameters, beside, observations)
+        return PerceptronDerivatives(self.network, parameters, beside, observations)
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """π_φ without a graph of the network: its activations are computed again for a gradient."""
@@ -54,19 +54,19 @@ class Analytic:
     def gradient(
         self, loss: Loss, parameters: Parameters, distribution: Distribution, experience: Experience
     ) -> Gradient:
-        """g from the cotangents of the distribution's fields, H from slopes and bends of the loss, step by step."""
+        """g from the cotangents of the distribution's fields, H from the loss's two derivatives in each log π(a|s)."""
         if not self.sum_over_steps:
             autograd = Autograd(self.policy)
             again = autograd.distribution(parameters, experience.observations)
             return autograd.gradient(loss, parameters, again, experience)
         cotangents = torch.autograd.grad(loss(distribution).sum(), [*distribution], materialize_grads=True)
-        slopes, bends = log_prob_derivatives(loss, distribution.log_prob(experience.actions))
+        first, second = log_prob_derivatives(loss, distribution.log_prob(experience.actions))
         products = self._products(parameters, experience.observations)
-        gradients, hessian = products.derivatives(cotangents, experience.actions, slopes, bends)
+        gradients, hessian = products.derivatives(cotangents, experience.actions, first, second)
         found = _KnownDerivative.apply(hessian, [*parameters], *gradients.values(), *parameters.values())
         return Gradient(zip_names(parameters, found), hessian)  # type: ignore[arg-type]
 
-    def fisher(self, parameters: Parameters, observations: Tensor, weights: Tensor) -> Product:
+    def fisher(self, parameters: Parameters, observations: Tensor, weights: Tensor) -> LinearMap:
         """Jᵀ w F_y J φ̇, block of tasks after block."""
         return self._products(parameters, observations).fisher(weights)
 
@@ -75,7 +75,7 @@ class _Fields(torch.autograd.Function):
     """The fields of π_φ as a function of φ."""
 
     @staticmethod
-    def forward(ctx: Any, products: Products, names: list[str], *parameters: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, products: PerceptronDerivatives, names: list[str], *parameters: Tensor) -> tuple[Tensor, ...]:
         ctx.products, ctx.names = products, names
         return tuple(products.distribution())
 
@@ -90,7 +90,7 @@ class _KnownDerivative(torch.autograd.Function):
     """g of φ, as computed elsewhere, with the product of its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, hessian: Product, names: list[str], *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, hessian: LinearMap, names: list[str], *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.hessian, ctx.names = hessian, names
         return tuple(g.clone() for g in tensors[: len(names)])
 
@@ -121,8 +121,8 @@ def log_prob_derivatives(loss: Loss, log_prob: Tensor) -> tuple[Tensor, Tensor |
     with torch.enable_grad():
         log_prob = log_prob.detach().requires_grad_()
         known: Any = _LogProbs(log_prob)
-        (slopes,) = torch.autograd.grad(loss(known).sum(), log_prob, create_graph=True, materialize_grads=True)
-        if not slopes.requires_grad:
-            return slopes, None
-        (bends,) = torch.autograd.grad(slopes, log_prob, torch.ones_like(slopes), materialize_grads=True)
-    return slopes.detach(), bends
+        (first,) = torch.autograd.grad(loss(known).sum(), log_prob, create_graph=True, materialize_grads=True)
+        if not first.requires_grad:
+            return first, None
+        (second,) = torch.autograd.grad(first, log_prob, torch.ones_like(first), materialize_grads=True)
+    return first.detach(), second

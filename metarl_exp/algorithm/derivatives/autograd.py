@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metarl_exp.algorithm.derivatives.base import Gradient, Loss, Product
+from metarl_exp.algorithm.derivatives.base import Gradient, LinearMap, Loss
 from metarl_exp.maths.distributions import Distribution, constant
 from metarl_exp.maths.parameters import Parameters, detach, zip_names
 from metarl_exp.types import Experience, Policy
@@ -32,16 +32,16 @@ class Autograd:
         """g with its graph, and the products that a backward pass through it gives."""
         return double_backward(loss(distribution).sum(), parameters)
 
-    def fisher(self, parameters: Parameters, observations: Tensor, weights: Tensor) -> Product:
+    def fisher(self, parameters: Parameters, observations: Tensor, weights: Tensor) -> LinearMap:
         """Jᵀ w F_y J φ̇, y the fields of the distribution and J their Jacobian."""
         phi = {name: p.requires_grad_() for name, p in detach(parameters).items()}
         y = self.policy(phi, observations)
         fixed = constant(y)
-        pushforward = jacobian_product([*y], [*phi.values()])
+        pushforward = jvp([*y], [*phi.values()])
 
         def product(tangent: Parameters) -> Parameters:
-            moved = pushforward([*tangent.values()])
-            scaled = [weights.unsqueeze(-1) * x for x in fixed.fisher_product(y._make(moved))]
+            pushed = pushforward([*tangent.values()])
+            scaled = [weights.unsqueeze(-1) * x for x in fixed.fisher_product(y._make(pushed))]
             found = torch.autograd.grad([*y], [*phi.values()], scaled, retain_graph=True, materialize_grads=True)
             return zip_names(phi, found)
 
@@ -53,10 +53,10 @@ def double_backward(loss: Tensor, parameters: Parameters) -> Gradient:
     found = torch.autograd.grad(loss, [*parameters.values()], create_graph=True, materialize_grads=True)
     gradients = zip_names(parameters, found)
     # The Hessian is symmetric, so a backward pass through the gradients gives it.
-    return Gradient(gradients, partial(vector_jacobian_product, gradients, parameters))
+    return Gradient(gradients, partial(vjp, gradients, parameters))
 
 
-def vector_jacobian_product(outputs: Parameters, inputs: Parameters, cotangent: Parameters) -> Parameters:
+def vjp(outputs: Parameters, inputs: Parameters, cotangent: Parameters) -> Parameters:
     """(∂outputs/∂inputs)ᵀ · cotangent, keeping the graph; zero where an input has no part in it."""
     found = torch.autograd.grad(
         [*outputs.values()], [*inputs.values()], [*cotangent.values()], retain_graph=True, materialize_grads=True
@@ -64,7 +64,7 @@ def vector_jacobian_product(outputs: Parameters, inputs: Parameters, cotangent: 
     return zip_names(inputs, found)
 
 
-def jacobian_product(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> JacobianProduct:
+def jvp(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> JacobianProduct:
     """Tangents of the inputs (None: 0) ↦ those of the outputs.
 
     The vector-Jacobian product is linear in its cotangent, and its derivative with respect to that is J.

@@ -11,9 +11,9 @@ from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.types import Experience
 
-InnerLoss = Callable[[Distribution, Distribution, Experience], Tensor]  # of π_φ, the π that acted, and its batch
+InnerLoss = Callable[[Distribution, Distribution, Experience], Tensor]  # of π_φ, the behaviour policy and its batch
 Loss = Callable[[Distribution], Tensor]  # losses [N] of π_φ on a given batch
-Product = Callable[[Parameters], Parameters]  # a linear map of tangents {name: [N, ...]}
+LinearMap = Callable[[Parameters], Parameters]  # a linear map of tangents {name: [N, ...]}
 
 Declared = TypeVar("Declared", bound=Callable[..., Tensor])
 
@@ -37,7 +37,7 @@ class Gradient(NamedTuple):
     """g = ∇_φ Σ_i L_i, differentiable with respect to φ, and its derivative, the product v ↦ H v."""
 
     gradients: Parameters  # {name: [N, ...]}
-    hessian: Product
+    hessian: LinearMap
 
 
 class Derivatives(Protocol):
@@ -53,6 +53,6 @@ class Derivatives(Protocol):
         """The gradient and the Hessian of the sum of a batch's losses; `distribution` is π_φ there, as above."""
         ...
 
-    def fisher(self, parameters: Parameters, observations: Tensor, weights: Tensor) -> Product:
+    def fisher(self, parameters: Parameters, observations: Tensor, weights: Tensor) -> LinearMap:
         """φ̇ ↦ F φ̇, F = Σ over steps of weights [N, M, T] · the Fisher matrix of π_φ."""
         ...

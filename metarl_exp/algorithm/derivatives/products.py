@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_exp.algorithm.derivatives.base import Product
+from metarl_exp.algorithm.derivatives.base import LinearMap
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, detach
 from metarl_exp.maths.perceptron import Activation, Cotangents, Perceptron
@@ -31,8 +31,8 @@ class StateIndependent(NamedTuple):
 
     name: str  # of the parameter
     value: Tensor  # f, [N, A]
-    slope: Tensor  # f'
-    bend: Tensor  # f''
+    derivative: Tensor  # f'
+    second_derivative: Tensor  # f''
 
     @classmethod
     def at(cls, name: str, function: Callable[[Tensor], Tensor], parameter: Tensor) -> StateIndependent:
@@ -40,17 +40,17 @@ class StateIndependent(NamedTuple):
         with torch.enable_grad():
             raw = parameter.detach().requires_grad_()
             value = function(raw)
-            (slope,) = torch.autograd.grad(value.sum(), raw, create_graph=True)
-            (bend,) = torch.autograd.grad(slope.sum(), raw, allow_unused=True, materialize_grads=True)
-        return cls(name, value.detach(), slope.detach(), bend)
+            (derivative,) = torch.autograd.grad(value.sum(), raw, create_graph=True)
+            (second_derivative,) = torch.autograd.grad(derivative.sum(), raw, allow_unused=True, materialize_grads=True)
+        return cls(name, value.detach(), derivative.detach(), second_derivative)
 
     def of(self, tasks: slice) -> StateIndependent:
         """The field of some tasks."""
-        return StateIndependent(self.name, self.value[tasks], self.slope[tasks], self.bend[tasks])
+        return StateIndependent(self.name, self.value[tasks], self.derivative[tasks], self.second_derivative[tasks])
 
 
 class Network(NamedTuple):
-    """What a policy is made of: the names of each layer's weights and biases, σ, and the kind of distribution."""
+    """The parts of a policy: the names of each layer's weights and biases, σ, and the kind of distribution."""
 
     layers: Sequence[tuple[str, str]]
     activation: Activation
@@ -61,7 +61,7 @@ class Network(NamedTuple):
         return [torch.cat([parameters[w], parameters[b].unsqueeze(-1)], dim=-1) for w, b in self.layers]
 
 
-class Products:
+class PerceptronDerivatives:
     """One φ [N, ...] of a perceptron policy on observations [N, M, T, S]; a *step* is one of the R = M · T.
 
     `shared` are the fields of y after the network's outputs. No tensor has a history, here and in what comes back.
@@ -86,22 +86,22 @@ class Products:
         return _joined([block.gradient([x[block.tasks] for x in flat]) for block in self._blocks()])
 
     @torch.no_grad()
-    def fisher(self, weights: Tensor) -> Product:
+    def fisher(self, weights: Tensor) -> LinearMap:
         """Σ over steps of `weights` [N, M, T] · the Fisher matrix of π_φ."""
         weights = weights.flatten(1).unsqueeze(-1)
         return _together([(block.tasks, block.fisher(weights[block.tasks])) for block in self._blocks()])
 
     @torch.no_grad()
     def derivatives(
-        self, cotangents: Sequence[Tensor], actions: Tensor, slopes: Tensor, bends: Tensor | None
-    ) -> tuple[Parameters, Product]:
+        self, cotangents: Sequence[Tensor], actions: Tensor, first: Tensor, second: Tensor | None
+    ) -> tuple[Parameters, LinearMap]:
         """`gradient` and the Hessian of a loss of each step's log-probability.
 
-        Its `slopes` and `bends` (None: 0), [N, M, T], are its two derivatives with respect to these, its `cotangents`
+        Its `first` and `second` (None: 0), [N, M, T], are its two derivatives with respect to these, its `cotangents`
         those with respect to the fields.
         """
         flat = [x.flatten(1, 2) for x in cotangents]
-        local = [actions.flatten(1, 2), *(x.flatten(1).unsqueeze(-1) for x in (slopes, bends) if x is not None)]
+        local = [actions.flatten(1, 2), *(x.flatten(1).unsqueeze(-1) for x in (first, second) if x is not None)]
         gradients, hessians = [], []
         for block in self._blocks():
             gradient, hessian = block.derivatives([x[block.tasks] for x in flat], *(x[block.tasks] for x in local))
@@ -127,11 +127,11 @@ def tasks_at_once(like: Tensor, numbers: int) -> int | None:
 
 
 def _joined(blocks: Sequence[Parameters]) -> Parameters:
-    """What was found block by block, of all tasks."""
+    """Join the parameters of blocks along the tasks."""
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _together(blocks: Sequence[tuple[slice, Product]]) -> Product:
+def _together(blocks: Sequence[tuple[slice, LinearMap]]) -> LinearMap:
     """The product of all tasks from those of each block."""
 
     @torch.no_grad()
@@ -142,7 +142,7 @@ def _together(blocks: Sequence[tuple[slice, Product]]) -> Product:
 
 
 class Block:
-    """The n tasks of `Products` that are taken at once, with their activations."""
+    """The n tasks of `PerceptronDerivatives` that are taken at once, with their activations."""
 
     def __init__(
         self,
@@ -163,34 +163,34 @@ class Block:
         gradients, _ = self.perceptron.pullback(delta.mT)
         return self._named(gradients, rest)
 
-    def fisher(self, weights: Tensor) -> Product:
+    def fisher(self, weights: Tensor) -> LinearMap:
         """Of weights [n, R, 1]."""
 
-        def local(moved: Sequence[Tensor]) -> list[Tensor]:
-            return [weights * x for x in self.y.fisher_product(self.network.kind._make(moved))]
+        def local(pushed: Sequence[Tensor]) -> list[Tensor]:
+            return [weights * x for x in self.y.fisher_product(self.network.kind._make(pushed))]
 
         return lambda tangent: self._product(tangent, local)
 
     def derivatives(
-        self, cotangents: Sequence[Tensor], actions: Tensor, slopes: Tensor, bends: Tensor | None = None
-    ) -> tuple[Parameters, Product]:
+        self, cotangents: Sequence[Tensor], actions: Tensor, first: Tensor, second: Tensor | None = None
+    ) -> tuple[Parameters, LinearMap]:
         """Of cotangents [n, R, A], actions [n, R, ...] and derivatives [n, R, 1]."""
         delta, *rest = cotangents
         gradients, kept = self.perceptron.pullback(delta.mT)
-        score, turned = self.y.score(actions), self.y.score_product(actions, slopes)
+        score, turned = self.y.score(actions), self.y.score_product(actions, first)
         totals = [x.sum(1) for x in rest]  # of what is shared, [n, A]
 
-        def local(moved: Sequence[Tensor]) -> Sequence[Tensor]:
-            found = turned(self.network.kind._make(moved))
-            if bends is None:
+        def local(pushed: Sequence[Tensor]) -> Sequence[Tensor]:
+            found = turned(self.network.kind._make(pushed))
+            if second is None:
                 return found
-            along = bends * sum((s * x).sum(-1, keepdim=True) for s, x in zip(score, moved, strict=True))
+            along = second * sum((s * x).sum(-1, keepdim=True) for s, x in zip(score, pushed, strict=True))
             return [torch.addcmul(x, along, s) for x, s in zip(found, score, strict=True)]
 
         def product(tangent: Parameters) -> Parameters:
             found = self._product(tangent, local, kept)
             for s, total in zip(self.shared, totals, strict=True):
-                found[s.name] += s.bend * tangent[s.name] * total
+                found[s.name] += s.second_derivative * tangent[s.name] * total
             return found
 
         return self._named(gradients, rest), product
@@ -198,12 +198,12 @@ class Block:
     def _product(self, tangent: Parameters, local: LocalProduct, kept: Cotangents | None = None) -> Parameters:
         """Jᵀ C J φ̇, and the term of (∂Jᵀ)[φ̇] if what a backward pass left is given."""
         along = self.network.matrices(tangent)
-        *moved, outputs = self.perceptron.pushforward(along)
-        cotangents = local(self._fields(outputs, [s.slope * tangent[s.name] for s in self.shared]))
+        *pushed, outputs = self.perceptron.pushforward(along)
+        cotangents = local(self._fields(outputs, [s.derivative * tangent[s.name] for s in self.shared]))
         if kept is None:
             return self.gradient(cotangents)
         delta, *rest = cotangents
-        gradients = self.perceptron.pullback_tangent(along, moved, kept, delta.mT)
+        gradients = self.perceptron.pullback_tangent(along, pushed, kept, delta.mT)
         return self._named(gradients, rest)
 
     def _fields(self, outputs: Tensor, shared: Sequence[Tensor]) -> list[Tensor]:
@@ -212,7 +212,7 @@ class Block:
 
     def _named(self, gradients: Sequence[Tensor], shared: Sequence[Tensor]) -> Parameters:
         """Gradients of the matrices, and of what is shared step by step, under the names of the parameters."""
-        found = {s.name: s.slope * x.sum(1) for s, x in zip(self.shared, shared, strict=True)}
+        found = {s.name: s.derivative * x.sum(1) for s, x in zip(self.shared, shared, strict=True)}
         for (weight, bias), gradient in zip(self.network.layers, gradients, strict=True):
             found[weight], found[bias] = gradient[..., :-1], gradient[..., -1]
         return {name: found[name] if name in found else torch.zeros_like(p) for name, p in self.parameters.items()}

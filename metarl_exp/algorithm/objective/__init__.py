@@ -1,6 +1,6 @@
 """Meta-objectives: what is differentiated, as a function of θ on the fixed samples of one meta-batch."""
 
-from metarl_exp.algorithm.objective.base import MetaBatch, MetaObjective, Visit
+from metarl_exp.algorithm.objective.base import MetaBatch, MetaObjective, PolicyOnBatch
 from metarl_exp.algorithm.objective.family import EMAML, LVC, MAML, DiCE, Joint, LoadedDiCE, ProMP, Reptile
 from metarl_exp.algorithm.objective.function import Evaluated, MetaFunction
 
@@ -15,7 +15,7 @@ __all__ = [
     "MetaBatch",
     "MetaFunction",
     "MetaObjective",
+    "PolicyOnBatch",
     "ProMP",
     "Reptile",
-    "Visit",
 ]

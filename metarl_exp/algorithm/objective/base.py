@@ -1,4 +1,4 @@
-"""What a meta-objective is, and what it is evaluated on."""
+"""The contract of meta-objectives, and the policies and batches on which they are evaluated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metarl_exp.types import Experience
 
 
 class MetaBatch(NamedTuple):
-    """All that one meta-iteration sampled: K batches to adapt with and one to judge the result by."""
+    """All samples of one meta-iteration: K batches to adapt with, and one to judge the adapted policy by."""
 
     tasks: Tensor  # [N, task parameters]
     experiences: tuple[Experience, ...]  # K + 1, the k-th sampled with φ_k
@@ -25,7 +25,7 @@ class MetaBatch(NamedTuple):
     success: Tensor | None = None  # of the shape of returns: share of each task's episodes that reached its goal
 
     def of(self, tasks: Tensor) -> MetaBatch:
-        """The part of some tasks (indices), whose path has to be taken again."""
+        """The batches of some tasks (indices); their path has to be replayed."""
         experiences = tuple(experience.of(tasks) for experience in self.experiences)
         success = None if self.success is None else self.success[tasks]
         return self._replace(
@@ -33,13 +33,17 @@ class MetaBatch(NamedTuple):
         )
 
 
-class Visit:
-    """φ_k on the batch of its step: the policy there is computed if an objective asks for it."""
+class PolicyOnBatch:
+    """φ_k with the batch that it sampled; its distribution there is computed on demand."""
 
     def __init__(
-        self, adaptation: Adaptation, parameters: Parameters, experience: Experience, acted: Distribution | None
+        self,
+        adaptation: Adaptation,
+        parameters: Parameters,
+        experience: Experience,
+        behaviour_policy: Distribution | None,
     ) -> None:
-        self._adaptation, self._acted = adaptation, acted
+        self._adaptation, self._behaviour_policy = adaptation, behaviour_policy
         self.parameters = parameters  # φ_k [N, ...]
         self.experience = experience  # sampled with φ_k(θ_old)
 
@@ -49,40 +53,40 @@ class Visit:
         return self._adaptation.derivatives.distribution(self.parameters, self.experience.observations)
 
     @property
-    def acted(self) -> Distribution:
+    def behaviour_policy(self) -> Distribution:
         """The policy that sampled the batch, without history."""
-        return constant(self.distribution) if self._acted is None else self._acted
+        return constant(self.distribution) if self._behaviour_policy is None else self._behaviour_policy
 
     def value_loss(self) -> Tensor:
-        """That of the critic of φ_k on the batch, [N]."""
+        """Value loss of the critic of φ_k on the batch, [N]."""
         return value_loss_of(self._adaptation.policy, self.parameters, self.experience)
 
-    def moved(self) -> Tensor:
-        """Mean over valid steps of KL(π that sampled ‖ π_φ_k) in nats, [N]."""
-        return masked_mean(self.acted.kl(self.distribution), self.experience.mask)
+    def kl_from_behaviour(self) -> Tensor:
+        """Mean over valid steps of KL(behaviour policy ‖ π_φ_k) in nats, [N]."""
+        return masked_mean(self.behaviour_policy.kl(self.distribution), self.experience.mask)
 
 
 class OuterOptimizer(Protocol):
-    """What an objective has to know of the optimizer that it is for."""
+    """Properties of an outer optimizer that decide whether an objective goes with it."""
 
     uses_curvature: bool  # of the KL between the policies after adaptation
     repeats: bool  # whether it takes several steps on one batch
 
 
 class MetaObjective(Protocol):
-    """Owner of two losses: the one inside, whose gradient adapts, and the one outside, whose gradient is learned by.
+    """Owner of two losses: the inner loss, which adapts φ, and the outer loss, which trains θ.
 
     Losses are [N], one a task, and their *gradients* are what matters.
     """
 
-    def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
-        """Losses [N] of π_φ (`distribution`) on a batch that `acted` sampled; their gradients adapt."""
+    def inner_loss(self, distribution: Distribution, behaviour_policy: Distribution, experience: Experience) -> Tensor:
+        """Losses [N] of π_φ (`distribution`) on a batch that `behaviour_policy` sampled; their gradients adapt."""
         ...
 
-    def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
+    def outer_loss(self, policies: Sequence[PolicyOnBatch]) -> Tensor:
         """Losses [N] of θ by way of φ_0 … φ_K, each with its batch."""
         ...
 
-    def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
-        """Raise ValueError, with the reason, for what it makes no sense together with."""
+    def check_compatible(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
+        """Raise ValueError, with the reason, for an adaptation or an optimizer that the objective does not go with."""
         ...

@@ -1,8 +1,8 @@
-"""The family of meta-objectives: which surrogate adapts, which one judges, and what is credited with it.
+"""The family of meta-objectives: the inner surrogate, the outer loss and the credit assignment of each.
 
 In *first* order they differ in the outer loss alone: where the batches were sampled, the inner surrogates all have
 the gradient of the log-likelihood. In *second* order the Hessian of the inner surrogate is what tells them apart.
-Which of them estimates what, and how well, is in docs/objectives.md.
+docs/objectives.md says which of them estimates which gradient, and how well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import Adaptation
 from metarl_exp.algorithm.derivatives.base import sum_over_steps
-from metarl_exp.algorithm.objective.base import OuterOptimizer, Visit
+from metarl_exp.algorithm.objective.base import OuterOptimizer, PolicyOnBatch
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.reductions import masked_mean
 from metarl_exp.maths.surrogate import (
@@ -61,33 +61,33 @@ class MAML:
         self.step_weights, self.clip, self.value_weight = step_weights, clip, value_weight
 
     @sum_over_steps
-    def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
+    def inner_loss(self, distribution: Distribution, behaviour_policy: Distribution, experience: Experience) -> Tensor:
         """−mean log π Â, [N]."""
         log_prob = distribution.log_prob(experience.actions)
         return log_likelihood_loss(log_prob, experience.advantages, experience.mask)
 
-    def loss_after(self, visit: Visit) -> Tensor:
-        """−mean π / π_old Â of one φ_k on its batch, clipped if asked, and the value loss of a critic, [N]."""
+    def loss_after(self, policy: PolicyOnBatch) -> Tensor:
+        """The surrogate of one φ_k on its batch, and the value loss of a critic, [N]."""
         if self.value_weight is None:
-            return self.surrogate_after(visit)
-        return self.surrogate_after(visit) + self.value_weight * visit.value_loss()
+            return self.surrogate_after(policy)
+        return self.surrogate_after(policy) + self.value_weight * policy.value_loss()
 
-    def surrogate_after(self, visit: Visit) -> Tensor:
-        """The first of the two."""
-        experience = visit.experience
-        compared = _log_probs(visit.distribution, visit.acted, experience)
+    def surrogate_after(self, policy: PolicyOnBatch) -> Tensor:
+        """−mean π / π_old Â of one φ_k on its batch, clipped if asked, [N]."""
+        experience = policy.experience
+        compared = _log_probs(policy.distribution, policy.behaviour_policy, experience)
         if self.clip is None:
             return ratio_loss(*compared, experience.advantages, experience.mask)
         return clipped_ratio_loss(*compared, experience.advantages, experience.mask, self.clip)
 
-    def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
+    def outer_loss(self, policies: Sequence[PolicyOnBatch]) -> Tensor:
         """Losses [N] after adaptation, or their weighted sum over its steps."""
         if self.step_weights is None:
-            return self.loss_after(visits[-1])
-        weighted = [w * self.loss_after(v) for w, v in zip(self.step_weights, visits, strict=True) if w > 0]
+            return self.loss_after(policies[-1])
+        weighted = [w * self.loss_after(v) for w, v in zip(self.step_weights, policies, strict=True) if w > 0]
         return torch.stack(weighted).sum(0)
 
-    def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
+    def check_compatible(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
         """ValueError for weights of another number of steps, or all 0, many steps on a loss without a clip, a critic
         without a value loss or the reverse, and a value loss in a trust region.
         """
@@ -102,9 +102,9 @@ class MAML:
                 f"objective.clip=null with outer_optimizer={type(outer_optimizer).__name__}, which takes several steps "
                 "on one batch: say how far the ratio may go, such as objective.clip=0.2, or take objective=promp"
             )
-        self._refuse_for_a_critic(adaptation.policy, outer_optimizer)
+        self._check_critic(adaptation.policy, outer_optimizer)
 
-    def _refuse_for_a_critic(self, policy: Policy, outer_optimizer: OuterOptimizer) -> None:
+    def _check_critic(self, policy: Policy, outer_optimizer: OuterOptimizer) -> None:
         weight, kind = self.value_weight, type(policy).__name__
         if weight is None:
             if isinstance(policy, Critic):
@@ -156,9 +156,9 @@ class EMAML(MAML):
         require_choice("objective.scores", scores, SCORES)
         self.scores = scores
 
-    def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
+    def outer_loss(self, policies: Sequence[PolicyOnBatch]) -> Tensor:
         """MAML's losses and the credit, [N]."""
-        post = visits[-1].experience
+        post = policies[-1].experience
         returns, steps = (
             post.discounted_rewards.sum(-1).mean(1),
             post.mask.sum(-1).to(post.advantages.dtype).mean(1),
@@ -166,10 +166,10 @@ class EMAML(MAML):
         everyone = self.ranks.gather(returns)
         others = (everyone.sum() - returns) / max(len(everyone) - 1, 1)
         credit = (returns - others) / steps
-        return super().outer_loss(visits) - credit * sum(self._score(visit) for visit in visits[:-1])
+        return super().outer_loss(policies) - credit * sum(self._score(policy) for policy in policies[:-1])
 
-    def _score(self, visit: Visit) -> Tensor:
-        log_prob, mask = visit.distribution.log_prob(visit.experience.actions), visit.experience.mask
+    def _score(self, policy: PolicyOnBatch) -> Tensor:
+        log_prob, mask = policy.distribution.log_prob(policy.experience.actions), policy.experience.mask
         if self.scores == "mean":
             return masked_mean(log_prob, mask)
         return log_prob.masked_fill(~mask, 0.0).sum((1, 2))
@@ -184,9 +184,11 @@ class LVC(MAML):
     """
 
     @sum_over_steps
-    def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
+    def inner_loss(self, distribution: Distribution, behaviour_policy: Distribution, experience: Experience) -> Tensor:
         """−mean π / π_old Â, [N]."""
-        return ratio_loss(*_log_probs(distribution, acted, experience), experience.advantages, experience.mask)
+        return ratio_loss(
+            *_log_probs(distribution, behaviour_policy, experience), experience.advantages, experience.mask
+        )
 
 
 class DiCE(MAML):
@@ -197,9 +199,11 @@ class DiCE(MAML):
     biased, as φ_K is an expectation of no one batch. First order: REINFORCE's step with rewards to go.
     """
 
-    def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
+    def inner_loss(self, distribution: Distribution, behaviour_policy: Distribution, experience: Experience) -> Tensor:
         """−mean box γ^t r_t, [N]."""
-        return dice_loss(*_log_probs(distribution, acted, experience), experience.discounted_rewards, experience.mask)
+        return dice_loss(
+            *_log_probs(distribution, behaviour_policy, experience), experience.discounted_rewards, experience.mask
+        )
 
 
 class LoadedDiCE(MAML):
@@ -210,9 +214,11 @@ class LoadedDiCE(MAML):
     as MAML's.
     """
 
-    def inner_loss(self, distribution: Distribution, acted: Distribution, experience: Experience) -> Tensor:
+    def inner_loss(self, distribution: Distribution, behaviour_policy: Distribution, experience: Experience) -> Tensor:
         """−mean of differences of boxes Â, [N]."""
-        return loaded_dice_loss(*_log_probs(distribution, acted, experience), experience.advantages, experience.mask)
+        return loaded_dice_loss(
+            *_log_probs(distribution, behaviour_policy, experience), experience.advantages, experience.mask
+        )
 
 
 class ProMP(LVC):
@@ -235,12 +241,12 @@ class ProMP(LVC):
         require_number("objective.kl_penalty", kl_penalty, low=0)
         self.kl_penalty = kl_penalty
 
-    def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
+    def outer_loss(self, policies: Sequence[PolicyOnBatch]) -> Tensor:
         """Clipped losses and the penalty, [N]."""
-        losses = super().outer_loss(visits)
+        losses = super().outer_loss(policies)
         if self.kl_penalty == 0:
             return losses
-        return losses + self.kl_penalty * sum(visit.moved() for visit in visits[:-1])
+        return losses + self.kl_penalty * sum(policy.kl_from_behaviour() for policy in policies[:-1])
 
 
 class Reptile(MAML):
@@ -254,13 +260,13 @@ class Reptile(MAML):
     def __init__(self) -> None:
         super().__init__()
 
-    def outer_loss(self, visits: Sequence[Visit]) -> Tensor:
+    def outer_loss(self, policies: Sequence[PolicyOnBatch]) -> Tensor:
         """⟨θ, θ_old − φ_K(θ_old)⟩ of each task, [N]."""
-        theta, adapted = visits[0].experience.parameters, visits[-1].experience.parameters
-        terms = [(p * (theta[name] - adapted[name])).flatten(1).sum(1) for name, p in visits[0].parameters.items()]
+        theta, adapted = policies[0].experience.parameters, policies[-1].experience.parameters
+        terms = [(p * (theta[name] - adapted[name])).flatten(1).sum(1) for name, p in policies[0].parameters.items()]
         return torch.stack(terms).sum(0)
 
-    def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
+    def check_compatible(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
         """ValueError for no inner steps, second order, learned step sizes, a critic, which it has no loss for, and an
         optimizer that measures curvature or repeats.
         """
@@ -287,16 +293,18 @@ class Joint(MAML):
     def __init__(self, clip: float | None = None, value_weight: float | None = None) -> None:
         super().__init__(clip=clip, value_weight=value_weight)
 
-    def refuse(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
+    def check_compatible(self, adaptation: Adaptation, outer_optimizer: OuterOptimizer) -> None:
         """ValueError for inner steps, and as MAML."""
-        super().refuse(adaptation, outer_optimizer)
+        super().check_compatible(adaptation, outer_optimizer)
         _require("joint", "adaptation.inner_steps", adaptation.inner_steps, adaptation.inner_steps == 0,
                  "joint training takes none: say adaptation=none")  # fmt: skip
 
 
-def _log_probs(distribution: Distribution, acted: Distribution, experience: Experience) -> tuple[Tensor, Tensor]:
+def _log_probs(
+    distribution: Distribution, behaviour_policy: Distribution, experience: Experience
+) -> tuple[Tensor, Tensor]:
     """Of a batch's actions, under a policy and under the one that sampled them: [N, M, T] each."""
-    return distribution.log_prob(experience.actions), acted.log_prob(experience.actions)
+    return distribution.log_prob(experience.actions), behaviour_policy.log_prob(experience.actions)
 
 
 def _require(objective: str, field: str, value: Any, holds: bool, reason: str) -> None:

@@ -191,8 +191,8 @@ def test_paths_of_two_steps_have_the_same_derivatives_both_ways(case, close, rul
             path.step(experience)
         generator.manual_seed(2)
         direction = {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in path.theta.items()}
-        pushed = path.jacobian()(direction)
-        found.append((path.parameters, pushed, path.pull({-1: pushed, 1: path.parameters})))
+        pushed = path.jvp()(direction)
+        found.append((path.parameters, pushed, path.vjp({-1: pushed, 1: path.parameters})))
     for ours, theirs in zip(*found, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:

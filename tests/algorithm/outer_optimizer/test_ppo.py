@@ -64,9 +64,9 @@ def test_many_steps_on_a_loss_without_a_clip_are_refused(problem):
     p = problem()
     for objective in (MAML(), LVC()):
         with pytest.raises(ValueError, match=r"objective.clip=null with outer_optimizer=PPO.*objective.clip=0.2"):
-            objective.refuse(p.adaptation, ppo())
+            objective.check_compatible(p.adaptation, ppo())
     for objective in (MAML(clip=0.2), ProMP(0.3, 0.1)):
-        objective.refuse(p.adaptation, ppo())
+        objective.check_compatible(p.adaptation, ppo())
 
 
 @pytest.mark.parametrize(
