@@ -1,4 +1,4 @@
-"""What a change to the package did to the meta-iterations of settings.yaml: two checkouts, in turns.
+"""Effect of a change to the package on the meta-iterations of settings.yaml: two checkouts, in turns.
 
     python benchmarks/before_after.py OTHER_CHECKOUT [--only NAME …] [--rounds 2] [--output FILE.json]
     python benchmarks/before_after.py --render FILE.json           # only the table of stored results
@@ -28,7 +28,7 @@ HERE = Path(__file__).parent.parent
 
 
 def measure(checkout: Path, name: str, iterations: int, threads: int) -> Record:
-    """What `iterations.py` of a checkout says of a setting."""
+    """Record that `iterations.py` of a checkout makes of a setting."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "results.json"
         command = [sys.executable, "benchmarks/iterations.py", "--only", name, "--iterations", str(iterations)]

@@ -1,4 +1,4 @@
-"""What a meta-iteration costs in each of a list of settings, and what share of the machine's ceiling it reaches.
+"""Cost of a meta-iteration in each of a list of settings, and its share of the machine's ceiling.
 
     python benchmarks/iterations.py [--only NAME …] [--iterations 4] [--threads 2] [--output FILE.json]
     python benchmarks/iterations.py --overrides KEY=VALUE …      # of a setting of one's own
@@ -60,7 +60,7 @@ def work(overrides: Sequence[str], threads: int, pipe: Connection) -> None:
 
 
 def measure(name: str, overrides: Sequence[str], iterations: int, threads: int) -> Record:
-    """What is stored of one setting."""
+    """Record of one setting."""
     pipe, records = start(work, overrides, threads), []
     for i in range(iterations):
         wait_for_quiet()
@@ -80,7 +80,7 @@ def total(record: Record) -> float:
 
 
 def part(record: Record, name: str) -> float:
-    """What passed in a part of a meta-iteration."""
+    """Costs of a part of a meta-iteration."""
     return sum(sum(record["phases"].get(phase, ())) for phase in PARTS[name])
 
 
@@ -232,7 +232,7 @@ def spread(numbers: Sequence[int]) -> str:
 
 
 def declared() -> Record:
-    """What settings.yaml says."""
+    """Content of settings.yaml."""
     return yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
 
 
@@ -245,7 +245,7 @@ def chosen(only: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]
 
 
 def among(named: Record, only: Sequence[str]) -> Record:
-    """Those that are asked for, or all if none is. Raises ValueError for a name that does not exist."""
+    """Settings that are asked for, or all if none is. Raises ValueError for a name that does not exist."""
     for name in only:
         require_choice("--only", name, named)
     return {name: each for name, each in named.items() if not only or name in only}

@@ -181,7 +181,7 @@ class Runners:
         return steps
 
     def prepare(self, variant: str, threads: int) -> None:
-        """What does not count: threads that start, and what is compiled or loaded at the first step."""
+        """Warm up: start threads, and compile or load everything that the first step needs."""
         if variant in ("sampling", "open loop"):
             self.env.reset()
             self.env.step(self.actions[0])

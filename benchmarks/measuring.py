@@ -1,4 +1,4 @@
-"""What every benchmark needs: a process that is ready to measure, a quiet machine, its description and its ceiling."""
+"""Needs of every benchmark: a process that is ready to measure, a quiet machine, its description and its ceiling."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class PackageLearner:
 
 
 class StraightforwardLearner(straightforward.Learner):
-    """The same parts, and the same initial θ."""
+    """Straightforward versions of the same parts, from the same initial θ."""
 
     def __init__(self, setting: Setting, order: str) -> None:
         package = PackageLearner(setting, order).learner
@@ -350,7 +350,7 @@ def arithmetic(variants: Record, setting: Setting) -> list[str]:
 
 
 def same_work(variants: dict[str, Record]) -> list[str]:
-    """What shows that the versions were given the same trajectories and searched as far."""
+    """Evidence that the versions were given the same trajectories and searched as far."""
     lines = ["| sums and means | environment steps | return before → after | points searched |", "|---|--:|--:|--:|"]
     for name, variant in variants.items():
         records = variant["iterations"]
@@ -404,7 +404,7 @@ def agree(name: str, found: Tensor, expected: Tensor, tolerance: float) -> bool:
 
 
 def both_functions(setting: Setting, order: str, tasks: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """What the straightforward function and the package's say, in float64, of the samples of the package."""
+    """Values of the straightforward function and of the package's, in float64, on the samples of the package."""
     ours, _ = PackageLearner(setting, order, torch.float64).collect(tasks, Laps())
     policy = straightforward.Policy(2, setting.hidden_sizes, 2).double()
     torch.nn.utils.vector_to_parameters(ours.theta.clone(), policy.parameters())

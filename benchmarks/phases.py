@@ -1,4 +1,4 @@
-"""What passes in each phase of a meta-iteration: seconds, operations, or anything else that only grows.
+"""Phases of a meta-iteration: seconds, operations, or anything else that only grows, in each.
 
 The package is watched from outside: while `watched` is entered, its methods of `METHODS` book what passes in them.
 """

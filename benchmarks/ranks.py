@@ -40,7 +40,7 @@ Record = dict[str, Any]
 
 
 def learner_of(setting: Setting, ranks: Ranks) -> Learner:
-    """That of the other benchmark, for one of some ranks."""
+    """Learner of the other benchmark, for one of some ranks."""
     learner = PackageLearner(setting, "second").learner
     sampler = learner.sampler
     learner.ranks = ranks

@@ -55,7 +55,7 @@ def work(threads: int, pipe: Connection) -> None:
 
 
 def measure(axis: str, override: str, values: Sequence[int], iterations: int, threads: int) -> Record:
-    """What is stored of one axis: {"values": …, "first": [of each value], "second": …}."""
+    """Record of one axis: {"values": …, "first": [of each value], "second": …}."""
     found: Record = {"override": override, "values": list(values), "code": provenance.commit()}
     for order in ORDERS:
         pipe, found[order] = start(work, threads), []

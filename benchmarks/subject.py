@@ -85,7 +85,7 @@ def physics_ceiling(env: LocomotionEnv, actions: Tensor, threads: int) -> float:
 
 
 def facts(learner: Learner) -> Record:
-    """What formulas need to know of a learner; the layers' sizes are null where there are none for it.
+    """Sizes of a learner for the formulas; the layers' sizes are null where there are none for it.
 
     They are for policies that are plain MLPs, all of which adapts, and losses with a gradient after adaptation.
     """

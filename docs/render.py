@@ -132,7 +132,7 @@ def _lines(study: Study) -> list[Line]:
 
 
 def iteration(source: str) -> str:
-    """What a meta-iteration of each row of a study costs, with its caption."""
+    """Cost of a meta-iteration of each row of a study, with its caption."""
     return _table_below(source, "**Cost of a meta-iteration**")
 
 
@@ -153,7 +153,7 @@ def benchmark(source: str) -> str:
 
 
 def costs(source: str) -> str:
-    """What the runs of every study under a folder took."""
+    """Costs of the runs of every study under a folder."""
     took: dict[Path, tuple[str, cost.Cost, float]] = {}
     for path in studies(ROOT / source):
         declared = declaration.load(path)

@@ -1,4 +1,4 @@
-"""What is known from few training runs: intervals, paired tests, and the aggregates of [agarwal2021rliable].
+"""Statistics of few training runs: intervals, paired tests, and the aggregates of [agarwal2021rliable].
 
 Scores are arrays [runs, tasks]: of each training run, which is one seed, on each test task, the same tasks for all
 runs. The scores of one run share its network and are not independent: n counts runs, never tasks. For a mean over

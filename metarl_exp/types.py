@@ -21,7 +21,7 @@ from metarl_exp.maths.parameters import Parameters
 
 
 class Spec(NamedTuple):
-    """What a policy has to know of a task distribution."""
+    """Sizes and kinds of observations and actions of a task distribution."""
 
     observation_size: int  # S
     action_size: int  # A: dimensions if continuous, choices if discrete
@@ -30,7 +30,7 @@ class Spec(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a batch of environments answers to a batch of actions."""
+    """Answer of a batch of environments to a batch of actions."""
 
     observation: Tensor  # [N, M, S] what follows the action
     reward: Tensor  # [N, M] environment reward of this step
@@ -93,7 +93,7 @@ def after_last(mask: Tensor, seen: Tensor) -> Tensor:
 
 
 class Experience(NamedTuple):
-    """What a loss needs of a batch of trajectories: advantages are numbers here, nothing is fitted later."""
+    """Batch of trajectories as losses take it: advantages are numbers here, nothing is fitted later."""
 
     observations: Tensor  # [N, M, T, S]
     actions: Tensor  # [N, M, T, A], or [N, M, T] if discrete
@@ -104,12 +104,12 @@ class Experience(NamedTuple):
     targets: Tensor | None = None  # [N, M, T] what a critic's values should have been, if there is a critic
 
     def of(self, tasks: Tensor) -> Experience:
-        """That of some tasks (indices)."""
+        """Experience of some tasks (indices)."""
         parts = {n: x[tasks] for n, x in self._asdict().items() if isinstance(x, Tensor)}
         return Experience(**parts, parameters={name: p[tasks] for name, p in self.parameters.items()})
 
     def first(self, trajectories: int) -> Experience:
-        """That of the first so many trajectories of each task."""
+        """Experience of the first so many trajectories of each task."""
         parts = {n: x[:, :trajectories] for n, x in self._asdict().items() if isinstance(x, Tensor)}
         return self._replace(**parts)
 
@@ -133,7 +133,7 @@ class BatchedEnv(Protocol):
 
 @runtime_checkable
 class Separable(Protocol):
-    """What a batch of environments adds whose tasks can be stepped apart, without Python's lock most of the time."""
+    """A batch of environments whose tasks can be stepped apart, without Python's lock most of the time."""
 
     def halves(self, turn: Lock) -> tuple[BatchedEnv, BatchedEnv]:
         """Its first N // 2 tasks and the others, with states of their own, each to be stepped in a thread of its own.
@@ -145,7 +145,7 @@ class Separable(Protocol):
 
 @runtime_checkable
 class Filmable(Protocol):
-    """What a batch of environments adds that can be looked at."""
+    """A batch of environments that can be photographed."""
 
     def frame(self, task: int, trajectory: int) -> np.ndarray:
         """The present state of one episode as a picture: [height, width, 3], uint8."""
@@ -181,7 +181,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class Critic(Protocol):
-    """What a policy adds that says what its observations are worth.
+    """A policy that also estimates values of its observations.
 
     `critic_names` are the parameters that its values depend on and its actions do not.
     """

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_nothing_is_named_for_nothing():
 def test_a_module_is_one_idea_and_says_which(path):
     assert len(path.read_text().splitlines()) <= 340
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("folder", ["metarl_exp", "docs", "benchmarks", "examples"])
+def test_a_docstring_begins_with_a_verb_or_a_noun(folder):
+    """A relative clause or a pronoun has no antecedent in a tooltip."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            said = (ast.get_docstring(node) or "") if isinstance(node, kinds) else ""
+            assert not re.match(r"(What|Whoever|Whatever|The same|Those|That)\b", said), f"{path}: {said}"
 
 
 @pytest.mark.parametrize("folder", ["metarl_exp", "docs", "benchmarks", "examples"])

@@ -53,7 +53,7 @@ class Greedy:
         self.arms = Arms(len(tasks), distribution.spec.action_size, generator)
 
     def scores(self) -> Tensor:
-        """What an arm is worth pulling, [I, A]."""
+        """Index of each arm, by which the agent chooses, [I, A]."""
         return self.arms.mean()
 
     def act(self, observation: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is believed of an MDP after some of its steps: conjugate posteriors of every transition and every mean reward.
+"""Beliefs about an MDP after some of its steps: conjugate posteriors of every transition and every mean reward.
 
 Legend as in `base.py`, here with **S** states and **A** actions. Next states have a Dirichlet, mean rewards a normal
 posterior under unit normal noise, each pair (s, a) its own.  [strens2000; osband2013psrl]
@@ -15,7 +15,7 @@ from metarl_exp.validation import require_number
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed before the first step, the same of every state and action.
+    """Prior before the first step, equal for every state and action.
 
     next_state: Dirichlet weight of each next state. reward: mean of the mean reward. precision: how many rewards that
     mean counts for; the prior variance is its reciprocal. Near zero, weights and precision leave what was observed.

@@ -39,7 +39,7 @@ class GeneralisedAdvantages(ABC):
         """V of every observation [N, M, T] and of what followed the last step [N, M], float64."""
 
     def targets(self, advantages: Tensor, values: Tensor) -> Tensor | None:
-        """What V should have been, [N, M, T], from advantages before they are standardised; None: V is not learned."""
+        """Value targets (λ-returns), [N, M, T], from advantages that are not standardised; None without a critic."""
         return None
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What the meta-gradients of single tasks become: the one that an outer optimizer follows.
+"""Aggregation of the meta-gradients of single tasks into the one that an outer optimizer follows.
 
 With TRPO it is the gradient alone that is combined; the curvature stays that of the mean over tasks.
 """

@@ -1,4 +1,4 @@
-"""What adapts: which parameters the inner loop changes. The others are shared by all tasks.
+"""Fast weights: the parameters that the inner loop changes. The others are shared by all tasks.
 
 What does not adapt is still learned outside, by way of what adapts on top of it; only a context is not. The choice is
 among what actions depend on: a critic adapts by its own loss, or not at all (`adaptation.value_weight`).
@@ -39,7 +39,7 @@ class Head:
         self.head = policy.head_names
 
     def select(self, names: Iterable[str]) -> list[str]:
-        """Those of the head."""
+        """Names of the head's parameters."""
         return [name for name in names if name in self.head]
 
 
@@ -52,7 +52,7 @@ class Body:
             raise ValueError("fast_weights=body: the policy has a head only; it needs hidden layers")
 
     def select(self, names: Iterable[str]) -> list[str]:
-        """Those outside the head."""
+        """Names of all parameters but the head's."""
         return [name for name in names if name not in self.head]
 
 

@@ -109,7 +109,7 @@ class InnerOptimizer:
 
 
 class LearnedStepSizes(InnerOptimizer):
-    """The same with step sizes that are meta-parameters, each `lr` at first: Meta-SGD.  [li2017metasgd, Sec. 3]
+    """Inner rule with step sizes that are meta-parameters, each `lr` at first: Meta-SGD.  [li2017metasgd, Sec. 3]
 
     `granularity` is what has a step size of its own: every `entry` of what adapts, every `tensor`, or every tensor at
     every `step` [antoniou2019maml, Sec. 4], where steps beyond those of training take the last. They may become

@@ -118,7 +118,7 @@ class Learner:
         return list(self.iterations(epochs))
 
     def iterations(self, epochs: int) -> Iterator[Iteration]:
-        """The same, one at a time: each is run when it is asked for."""
+        """Run `epochs` meta-iterations lazily, one for each record that is asked for."""
         require_integer("epochs", epochs, low=0)
         for _ in range(epochs):
             yield self.outer_update(self.task_distribution.sample(self.meta_batch_size, self.streams.tasks))

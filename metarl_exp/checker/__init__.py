@@ -62,7 +62,7 @@ def check(
 
 
 def _examined(claim: Check, subject: Subject) -> list[Seen]:
-    """What a check found; that the distribution raised something is a fault as well."""
+    """Findings of a check; an exception of the distribution is a fault as well."""
     try:
         with guarded("raised", LIMIT):
             return list(claim(subject))

@@ -1,4 +1,4 @@
-"""What environments answer: shapes, finite numbers, every action taken, and ends that mean what they say."""
+"""Answers of environments: shapes, finite numbers, every action accepted, ends that are told apart."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _all_at_once(subject: Subject, lengths: Tensor, terminal: Tensor) -> Iterato
 
 
 def _less_time(subject: Subject) -> Iterator[Seen]:
-    """The same episodes with less time: a terminal state is where it was, a time limit comes sooner."""
+    """Check that with less time a terminal state stays where it was, and a time limit comes sooner."""
     whole, spec = subject.episodes, subject.distribution.spec
     less = min(int(whole.lengths().max()), spec.horizon - 1) // 2
     if less < 1 or getattr(subject.distribution, "ends_at_horizon", None):

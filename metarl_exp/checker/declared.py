@@ -1,4 +1,4 @@
-"""What a distribution says of itself, and the tasks that it draws."""
+"""The declarations of a distribution, and the tasks that it draws."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def tasks_are_rows_of_the_generator(subject: Subject) -> Iterator[Seen]:
 
 
 def _ranges(subject: Subject) -> Iterator[str]:
-    """What the columns of some tasks lie between, the first few of them."""
+    """Ranges of the columns of some tasks, the first few of them."""
     names, tasks = subject.distribution.parameter_names, subject.tasks
     for name, low, high in list(zip(names, tasks.amin(0).tolist(), tasks.amax(0).tolist(), strict=True))[:SHOWN]:
         yield f"{name} {low:.3g} … {high:.3g}"
@@ -70,7 +70,7 @@ def _ranges(subject: Subject) -> Iterator[str]:
 
 
 def _malformed(subject: Subject, method: str) -> Iterator[str]:
-    """What is wrong with the form of some tasks."""
+    """Faults in the form of some tasks."""
     columns = len(subject.distribution.parameter_names)
     for number in (1, 3):
         rows = _drawn(subject, method, number, 0)

@@ -1,4 +1,4 @@
-"""What a check says, and what it is given: a distribution with some of its tasks, and a way to play it."""
+"""Findings of checks, and their subject: a distribution with some of its tasks, and a way to play it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class Seen(NamedTuple):
-    """What a check found out about its claim."""
+    """Verdict of a check on its claim, with its observations."""
 
     verdict: str  # passed, note, FAULT or not run
     text: str  # numbers, task, step
@@ -77,7 +77,7 @@ class Subject:
         return self.distribution.make_env(tasks.clone(), trajectories, torch.Generator().manual_seed(seed), CPU)
 
     def play(self, tasks: Tensor, actions: Tensor, seed: int = 0) -> Record:
-        """What these tasks answer to actions [N, M, T, …]."""
+        """Answers of these tasks to actions [N, M, T, …]."""
         return rehearse(self.make(tasks, actions.shape[1], seed), actions)
 
     def whole_episodes(self, seed: int) -> Record:

@@ -1,4 +1,4 @@
-"""What tells environments from others, so that returns on one physics are never compared with those on another."""
+"""The identity of environments, so that returns on one physics are never compared with those on another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may decide the numbers: the task, the actions and the generator, all three, and nothing else."""
+"""Independence: the task, the actions and the generator decide the numbers, all three, and nothing else."""
 
 from __future__ import annotations
 

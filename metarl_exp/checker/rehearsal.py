@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 class Record(NamedTuple):
-    """What N × M environments answered in T steps; zero from the step after an episode's end."""
+    """Answers of N × M environments in T steps; zero from the step after an episode's end."""
 
     start: Tensor  # [N, M, S]
     observations: Tensor  # [N, M, T, S] what followed each action
@@ -50,7 +50,7 @@ def random_actions(spec: Spec, shape: tuple[int, int, int], seed: int) -> Tensor
 
 
 def extreme_actions(spec: Spec, shape: tuple[int, int], scale: float = 1.0) -> Tensor:
-    """The same two actions all the time, [N, 2, T, …] for `shape` = (N, T): −scale and scale; first and last choice."""
+    """Two actions, the same at every step, [N, 2, T, …] for `shape` = (N, T): −scale and scale; first and last."""
     if spec.discrete:
         return torch.tensor([0, spec.action_size - 1])[:, None].expand(shape[0], 2, shape[1])
     return torch.tensor([-scale, scale])[:, None, None].expand(shape[0], 2, shape[1], spec.action_size)

@@ -95,7 +95,7 @@ def require_current(study: Study, stored: Mapping[str, Any], rows: Iterable[Row]
 
 
 def cost(study: Study, stored: Mapping[str, Any]) -> Cost:
-    """What playing the stored rows took."""
+    """Cost of playing the stored rows."""
     steps, seconds = 0, 0.0
     done = [row for row in study.rows if row.name in stored]
     for _, together in itertools.groupby(done, lambda row: study.longest(row).name):

@@ -18,7 +18,7 @@ from metarl_exp.types import NonFiniteError
 
 
 def follow(config: DictConfig, place: Place) -> None:
-    """What every rank but the first does: the same iterations, and nothing beside. The first says how all ended."""
+    """Run the iterations of a rank other than the first, and nothing beside. The first rank says how all ended."""
     allocator.keep_freed_memory()
     try:
         with (

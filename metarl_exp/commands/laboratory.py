@@ -28,7 +28,7 @@ from metarl_exp.runs.files import read_json, write_atomically
 
 
 def measure(study: Study, shown: Console) -> dict[str, Any]:
-    """What `gradients.json` holds."""
+    """Content of `gradients.json`."""
     made_by, begun = provenance.commit(), time.process_time()
     with Progress(console=shown, disable=not shown.is_terminal) as progress:
         task = progress.add_task("MDPs", total=study.mdps * len(study.step_sizes) * len(study.trajectories))

@@ -42,7 +42,7 @@ NAMED = 6  # parameters of a task that a title has room for
 
 @dataclass(frozen=True)
 class Filming:
-    """What is filmed, and how.
+    """Settings of a film.
 
     tasks: how many of the test tasks, from the first (at most all), or which, from 0. format: `gif` or `mp4`, films of
     `fps` frames a second; `png` or `pdf`, strips of stills.

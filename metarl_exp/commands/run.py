@@ -208,7 +208,7 @@ class Run:
         return RunInfo(began["tracker_id"], name, group, self.folder.path.resolve(), config, tags)
 
     def command(self) -> str:
-        """What starts this run, alone if it is a job of a sweep."""
+        """Command that starts this run, alone if it is a job of a sweep."""
         arguments = HydraConfig.get().overrides.task if self.sweep else sys.argv[1:]
         return shlex.join([*Place.here().program(), *arguments])
 

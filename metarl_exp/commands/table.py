@@ -41,7 +41,7 @@ def studies(folder: Path) -> list[Path]:
 
 
 def texts(table: Table) -> dict[str, str]:
-    """What a table is rendered to, by the ending of the file."""
+    """Formats of a table, by the ending of the file."""
     return {
         "md": rendering.markdown(table),
         "tex": rendering.latex(table),

@@ -194,7 +194,7 @@ def aggregate_intervals(
 
 @matplotlib.rc_context(STYLE)
 def memory_bars(quantities: Mapping[str, Mapping[str, float]], folder: Path, *, name: str = "memory_bars") -> Path:
-    """What methods cost: a panel for each quantity, such as peak MiB and seconds an iteration; values are printed."""
+    """Costs of methods: a panel for each quantity, such as peak MiB and seconds an iteration; values are printed."""
     figure, board, places = rows_of(quantities)
     for axes, (quantity, values) in zip(board, quantities.items(), strict=True):
         for method, value in values.items():
@@ -214,7 +214,7 @@ def memory_bars(quantities: Mapping[str, Mapping[str, float]], folder: Path, *, 
 def task_gains(
     gains: Mapping[str, np.ndarray], folder: Path, *, steps: int, counted: str = "step", name: str = "task_gains"
 ) -> Path:
-    """What adaptation is worth on each test task: return after the last gradient step minus before the first.
+    """Gain of adaptation on each test task: return after the last gradient step minus before the first.
 
     `gains` has arrays [seeds, tasks]; a dot is a task's mean over seeds, hollow if adaptation made the task worse, bars
     reach from the lower to the upper quartile of the dots, with a stroke at the median. `counted` is as in

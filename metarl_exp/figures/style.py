@@ -38,7 +38,7 @@ MARKS: Any = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.
 
 
 class Look(NamedTuple):
-    """What tells one method from others in every figure of a study."""
+    """Colour, marker and line of a method, in every figure of a study."""
 
     color: str
     marker: str

@@ -40,7 +40,7 @@ Draw = Callable[[Tensor], Tensor]  # from the policies [N, S, A] that act to the
 
 @dataclass(frozen=True)
 class Estimator:
-    """What estimates: the name of an objective, the order, and the credit Â that its inner losses are given."""
+    """An estimator: the name of an objective, the order, and the credit Â of its inner losses."""
 
     objective: str
     order: str
@@ -69,7 +69,7 @@ class Outcomes(NamedTuple):
 
 
 def experience(mdp: TinyMDP, phi: Tensor, members: Tensor, credit: str) -> Experience:
-    """What a loss needs of the trajectories `members` [N, M] that policies φ [N, S, A] sampled."""
+    """Experience from the trajectories `members` [N, M] that policies φ [N, S, A] sampled."""
     trajectories = mdp.trajectories
     observations = torch.eye(mdp.states, dtype=phi.dtype)[trajectories.states]
     return Experience(

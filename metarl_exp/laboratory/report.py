@@ -1,4 +1,4 @@
-"""What the laboratory measured as pages and tables that people read."""
+"""Pages and tables of the laboratory's measurements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Section(NamedTuple):
         return f"**{self.title}**\n\n{pipes(self.header, self.rows)}"
 
     def rich(self) -> Table:
-        """The same for a terminal."""
+        """Table for a terminal."""
         shown = Table(*self.header, title=self.title, title_justify="left")
         for row in self.rows:
             shown.add_row(*row)
@@ -62,7 +62,7 @@ def tables(study: Study, stored: Mapping[str, Any]) -> list[Table]:
 
 
 def caption(study: Study) -> str:
-    """What the numbers are of."""
+    """Caption of the numbers."""
     return (
         f"{study.mdps} random MDPs ({study.states} states, {study.actions} actions, {study.horizon} steps, discount "
         f"{study.discount:g}), a random tabular policy in each; one inner step, M trajectories before adaptation and M "
@@ -86,7 +86,7 @@ def sections(study: Study, stored: Mapping[str, Any]) -> list[Section]:
 
 
 def summary(study: Study, stored: Mapping[str, Any]) -> list[Section]:
-    """What the estimators are about, for one step size and number of trajectories, and the Hessians."""
+    """Table of the estimators for one step size and number of trajectories, and of the Hessians."""
     alpha, size = study.shown["step_size"], study.shown["trajectories"]
     cells = {c["estimator"]: c for c in stored["gradients"] if (c["step_size"], c["trajectories"]) == (alpha, size)}
     header = ["", "bias for ∇J_I", "bias for ∇J_II", "deviation", "error for ∇J_I", "error for ∇J_II"]

@@ -31,7 +31,7 @@ AGAINST = ("expected", "sampled")  # ∇J_I and ∇J_II(M)
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's file says; its keys are these."""
+    """Settings of a study, the keys of its file."""
 
     title: str
     seed: int

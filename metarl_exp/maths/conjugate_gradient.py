@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Solution(NamedTuple):
-    """What conjugate gradient found; vectors [P]."""
+    """Solution and diagnostics of conjugate gradient; vectors [P]."""
 
     x: Tensor
     curvature: float  # xᵀ A x, from the residual, without another product

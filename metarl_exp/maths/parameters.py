@@ -17,7 +17,7 @@ def stack(parameters: Parameters, num_tasks: int) -> Parameters:
 
 
 def detach(parameters: Parameters) -> Parameters:
-    """The same values without history."""
+    """Detach every value from its graph."""
     return {name: p.detach() for name, p in parameters.items()}
 
 
@@ -38,7 +38,7 @@ def unflatten(vector: Tensor, like: Parameters) -> Parameters:
 
 
 def below(prefix: str, parameters: Parameters) -> Parameters:
-    """Those of the submodule `prefix`, by their names in it."""
+    """Parameters of the submodule `prefix`, by their names in it."""
     start = f"{prefix}."
     return {name.removeprefix(start): p for name, p in parameters.items() if name.startswith(start)}
 

@@ -66,7 +66,7 @@ ACTIVATIONS: dict[str, Activation] = {"relu": ReLU(), "tanh": Tanh()}
 
 
 class Cotangents(NamedTuple):
-    """What a backward pass leaves for its own derivative."""
+    """Intermediate results of a backward pass that its own derivative needs."""
 
     deltas: list[Tensor]  # δ_1 … δ_L
     curvatures: list[Tensor | None]  # of z_1 … z_{L−1}: the cotangent of σ(z_l) ∘ σ''(z_l) / σ'(z_l)

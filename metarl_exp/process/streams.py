@@ -36,7 +36,7 @@ class Streams:
     environment: torch.Generator
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint keeps."""
+        """State for a checkpoint."""
         return {field.name: getattr(self, field.name).get_state() for field in fields(self)}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:

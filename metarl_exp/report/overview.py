@@ -1,4 +1,4 @@
-"""What a page keeps of the runs of a folder, which it takes in one at a time: thousands of them fit into memory.
+"""Overview of the runs of a folder, which it takes in one at a time: thousands of them fit into memory.
 
 The first hundreds are shown one by one; of all others there is what counts, means and draws need.
 """

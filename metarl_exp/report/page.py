@@ -102,7 +102,7 @@ def steps(study: Study) -> list[int]:
 
 
 def in_words(study: Study, columns: Iterable[int]) -> list[str]:
-    """What stands above the columns of some numbers of steps."""
+    """Headings of the columns of some numbers of steps."""
     return [results.steps_in_words(k, counted(study.methods)) for k in columns]
 
 

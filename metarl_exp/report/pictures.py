@@ -47,7 +47,7 @@ def embedded(caption: str, path: Path) -> Picture:
 
 
 def of_run(run: Run) -> list[Picture]:
-    """What a run has drawn. Raises DamagedFile."""
+    """Pictures in a run's folder. Raises DamagedFile."""
     return [embedded(path.stem.replace("_", " "), path) for path in run.figures]
 
 

@@ -1,4 +1,4 @@
-"""What a report knows of a run, read from its folder; of a job that never began, only what was asked for."""
+"""Runs as a report shows them, read from their folders; a job that never began has its overrides alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     @property
     def light(self) -> Run:
-        """The same run with no more than its study needs, of which thousands fit into memory."""
+        """Keep no more than a study needs of the run, so that thousands fit into memory."""
         best, environment = self.evaluation["theta"]["best"], self.provenance["environment"]
         kept = ("iteration", "returns", "mean", "interval", "tasks_made_worse")
         evaluation = {
@@ -48,7 +48,7 @@ class Run(NamedTuple):
         return Run(self.status, "", {}, provenance, evaluation, self.measured_on, self.records, [], "")
 
     def damaged(self, error: DamagedFile | OSError) -> Run:
-        """The same run, said to be damaged by a file that could not be read."""
+        """Mark the run as damaged by a file that could not be read."""
         return self._replace(status=self.status._replace(state="damaged", reason=said(error)))
 
 
@@ -106,7 +106,7 @@ def _require_shown(evaluation: dict[str, Any]) -> None:
 
 
 def _records(folder: RunFolder) -> dict[str, np.ndarray]:
-    """What was measured at each iteration: its number, the return after the last inner step, the seconds it took."""
+    """Measurements of each iteration: its number, the return after the last inner step, its seconds."""
     with making_sense_of(folder.metrics):
         records = folder.read_metrics()
         if not records:

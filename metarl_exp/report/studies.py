@@ -36,7 +36,7 @@ class Study(NamedTuple):
 
 
 def counted(methods: Iterable[Method]) -> str:
-    """What columns count that methods share: see `results.counted_together`."""
+    """Unit that the columns of all methods count: see `results.counted_together`."""
     return results.counted_together(run.evaluation for method in methods for run in method.runs)
 
 
@@ -62,7 +62,7 @@ class Differing:
                 values.add(value)
 
     def keys(self) -> list[str]:
-        """Those keys, the seed last."""
+        """Differing keys, the seed last."""
         keys = self._configured or self._typed
         varying = (k for k in keys if len(self._values[k]) > 1 or 0 < self._configured[k] < self._runs)
         return sorted(varying, key=lambda key: key == "seed")
@@ -108,12 +108,12 @@ def _environment_name(run: Run) -> str:
 
 
 def _name(runs: Sequence[Run], shared: Collection[str]) -> str:
-    """What was typed for all of these and is not `shared` by all, or the name of the configuration's folders."""
+    """Overrides typed for all of these runs and not `shared` by all, or the name of the configuration's folders."""
     own = [o for o in _typed(runs) if o not in shared and re.split(r"[.=]", o)[0] not in wiring.NOT_IN_FINGERPRINT]
     return ", ".join(own) or runs[0].status.name.rsplit("-seed", 1)[0]
 
 
 def _typed(runs: Sequence[Run]) -> list[str]:
-    """What was typed for all of these, in the order of the first."""
+    """Overrides typed for all of these runs, in the order of the first."""
     others = [set(run.status.overrides) for run in runs]
     return [o for o in dict.fromkeys(runs[0].status.overrides) if all(o in typed for typed in others)]

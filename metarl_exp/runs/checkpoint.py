@@ -152,7 +152,7 @@ class Best:
 
 
 def keep_batch(path: Path, error: NonFiniteError) -> NonFiniteError:
-    """The same error, which says where its batch is, for a person to look at: `torch.load(path, weights_only=True)`.
+    """Save the batch of an error; the error, saying where: `torch.load(path, weights_only=True)` reads it.
 
     As it was, where there is no such folder: on another machine than that of rank 0.
     """

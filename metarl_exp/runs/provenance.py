@@ -31,7 +31,7 @@ def collect(
     environments: Identified,
     code: dict[str, str],
 ) -> dict[str, Any]:
-    """What `provenance.json` says of a run at its start; `code` are the digests of `sources`."""
+    """Content of `provenance.json` at a run's start; `code` are the digests of `sources`."""
     return {
         "fingerprint": fingerprint,
         "seed": seed,

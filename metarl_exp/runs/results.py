@@ -1,4 +1,4 @@
-"""What `evaluation.json` holds, and how it is shown: returns after 0 … K_test gradient steps on held-out tasks.
+"""Results in `evaluation.json`, and their table: returns after 0 … K_test gradient steps on held-out tasks.
 
 Of trials they are returns after 0 … E − 1 episodes: `after` says so, and the protocol's `steps` is E − 1.
 """
@@ -101,22 +101,22 @@ def table(evaluation: dict[str, Any]) -> Table:
 
 
 def counted(evaluation: dict[str, Any]) -> str:
-    """What the columns count: a `step`, or an `episode` of a trial."""
+    """Unit of the columns: a `step`, or an `episode` of a trial."""
     return evaluation.get("after", "step")
 
 
 def counted_together(evaluations: Iterable[dict[str, Any]]) -> str:
-    """What columns count that several evaluations share: a `step`, an `episode`, or a `step or episode`."""
+    """Unit of columns that several evaluations share: a `step`, an `episode`, or a `step or episode`."""
     return " or ".join(sorted({counted(evaluation) for evaluation in evaluations}, reverse=True))
 
 
 def steps_in_words(k: int, of: str = "step") -> str:
-    """What a column of returns after k gradient steps, or episodes, is called."""
+    """Name of a column of returns after k gradient steps, or episodes."""
     return f"{k} {of if k == 1 else of.replace(' or ', 's or ') + 's'}"
 
 
 def gradient_steps_in_words(k: int, of: str) -> str:
-    """The same where it does not go without saying that a step is one of the gradient's."""
+    """As `steps_in_words`, with «gradient step» spelled out."""
     return steps_in_words(k, of.replace("step", "gradient step"))
 
 
@@ -161,7 +161,7 @@ def rows(evaluation: dict[str, Any]) -> list[list[str]]:
 
 
 def header(evaluation: dict[str, Any]) -> list[str]:
-    """What stands above the columns of `rows`."""
+    """Headings of the columns of `rows`."""
     return ["θ", *(steps_in_words(k, counted(evaluation)) for k in shown_steps(evaluation))]
 
 
@@ -181,6 +181,6 @@ def cells(entry: dict[str, Any]) -> list[str]:
 
 
 def markdown(evaluation: dict[str, Any]) -> str:
-    """The same table in Markdown, with what its intervals are over."""
+    """Table in Markdown, with a note on its intervals."""
     caption = f"{_caption(evaluation)}; ± {evaluation['interval']}"
     return f"{pipes(header(evaluation), rows(evaluation))}\n\n{'. '.join([caption, *doubt(evaluation)])}."

@@ -1,4 +1,4 @@
-"""What a sweep should hold and how its jobs stand: a record beside the run folders, and the states of both.
+"""Sweeps: a record of the planned jobs beside the run folders, and the state of each job.
 
 `ROOT/sweeps/<id>.json` lists the jobs; each has its run folder in ROOT. Everything that one job must know of the others
 is a file there, so that it is the same with every launcher: `<id>.stopped` says that no further job begins.
@@ -90,7 +90,7 @@ class Sweep:
         return jobs
 
     def command(self) -> str:
-        """What starts the sweep, and continues it. Raises DamagedFile."""
+        """Command that starts the sweep, and continues it. Raises DamagedFile."""
         return str(self._read()["command"])
 
     @contextmanager
@@ -252,7 +252,7 @@ def _may_be_a_run(path: Path) -> bool:
 
 
 def _remembering(asked: Asked) -> Asked:
-    """The same answer for the same modules: most runs of a folder have those of all others."""
+    """Cache `provenance.changes` by modules: most runs of a folder have those of all others."""
     known: dict[tuple[tuple[str, str], ...], list[str]] = {}
 
     def ask(then: Mapping[str, str]) -> list[str]:

@@ -119,7 +119,7 @@ def _found(study: Study, row: Row, column: Column, runs: Runs) -> dict[int, Summ
 
 
 def _kind(run: Summary) -> tuple[int, str]:
-    """What all runs of a column have in common, for their numbers to be comparable."""
+    """Properties that all runs of a column share, for their numbers to be comparable."""
     return run.results_version, run.environment_key
 
 

@@ -80,7 +80,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's file says; see the module's docstring."""
+    """Content of a study's file; see the module's docstring."""
 
     title: str
     instances: int

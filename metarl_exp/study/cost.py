@@ -1,4 +1,4 @@
-"""What the runs of a study took, and what those that it lacks will cost."""
+"""Costs of a study: of its finished runs, and an estimate for those that it lacks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def estimate(study: Study, runs: Runs, lacking: Sequence[Wanted]) -> Cost:
 
 
 def taken(study: Study, runs: Runs) -> Cost:
-    """What the finished runs of a study took; `seconds` without evaluation and figures."""
+    """Cost of the finished runs of a study; `seconds` without evaluation and figures."""
     done = [run for w in wanted(study, runs) if (run := finished(runs, w))]
     steps = sum(int(run.curves["return"]["env_steps"][-1]) for run in done if "return" in run.curves)
     return Cost(steps, sum(run.seconds for run in done))

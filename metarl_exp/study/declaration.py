@@ -117,7 +117,7 @@ class Study:
 
     @property
     def name(self) -> str:
-        """What its generated files are called."""
+        """Stem of the generated files' names."""
         return self.path.stem
 
     @property

@@ -74,7 +74,7 @@ def learning_curves(table: Table) -> Drawing:
 
 
 def task_gains(table: Table) -> Drawing:
-    """What adaptation is worth on each test task, after the last step that all methods took."""
+    """Gain of adaptation on each test task, after the last step that all methods took."""
     steps, returns = _adapted(table)
     gains = {name: values[..., steps] - values[..., 0] for name, values in returns.items()}
     return Drawing(partial(figures.task_gains, gains, steps=steps, counted=_counted(table)), gains)
@@ -189,7 +189,7 @@ def _after(table: Table, quantity: str, steps: int) -> str:
 
 
 def _counted(table: Table) -> str:
-    """What its runs count that stand side by side: gradient steps, episodes of trials, or one and the other."""
+    """Unit of the runs side by side: gradient steps, episodes of trials, or either."""
     evaluations = (run.evaluation for runs in table.runs.values() for run in runs if run.evaluation)
     return results.counted_together(evaluations) or "step"
 

@@ -1,4 +1,4 @@
-"""What a column measures of one run.
+"""Measures of one run, one for each column of a table.
 
 `lacking` is what it means if there is nothing, `unit` what tables show it in unless a column says otherwise, `better` 1
 if more of it is better and −1 if less is. `at_most` says of a run that its number is only an upper bound.

@@ -47,7 +47,7 @@ def shown(table: Table, row: Row, column: Column) -> str:
 
 
 def difference(table: Table, row: Row, column: Column) -> str:
-    """What a cell is more than that of the row that it is compared with, paired by seed."""
+    """Difference of a cell from that of the row it is compared with, paired by seed."""
     pairs = _cell(table, row, column).pairs
     return bounded(pairs.difference, column.measure.unit, pairs.bounded, signed=True) if pairs else MISSING
 
@@ -91,7 +91,7 @@ def markdown(table: Table) -> str:
 
 
 def caption(table: Table) -> str:
-    """What the numbers are means over."""
+    """Sample of the means, in words."""
     study = table.study
     tasks = unique(
         str(len(s)) for r in study.rows for c in study.columns[:1] for s in _cell(table, r, c).scores.values()

@@ -32,19 +32,19 @@ class Wanted(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """What the run is found by."""
+        """Key by which the run is found."""
         return Key(fingerprint(self.overrides), self.seed)
 
 
 class Key(NamedTuple):
-    """What tells runs from others."""
+    """Identity of runs."""
 
     fingerprint: str
     seed: int
 
 
 class Chosen(NamedTuple):
-    """What a row chose of a key's values, by the returns of some seeds' runs on validation tasks."""
+    """Choice of a row among a key's values, by the returns of some seeds' runs on validation tasks."""
 
     choice: Choice
     returns: np.ndarray  # on validation tasks, [values, seeds]; −∞ of a run that diverged
@@ -69,7 +69,7 @@ Runs = dict[Key, Summary]
 
 
 def key_of(run: Summary) -> Key:
-    """What a run is found by."""
+    """Key by which a run is found."""
     return Key(run.fingerprint, run.seed)
 
 
@@ -101,7 +101,7 @@ def candidates(study: Study, row: Row) -> Iterator[Wanted]:
 
 
 def chosen(study: Study, row: Row, runs: Runs) -> Chosen | None:
-    """What a row chose; None as long as a run that it chooses by has neither finished nor diverged."""
+    """Choice of a row; None as long as a run that it chooses by has neither finished nor diverged."""
     assert row.choose
     returns = [_on_validation_tasks(runs.get(wanted.key)) for wanted in candidates(study, row)]
     if None in returns:

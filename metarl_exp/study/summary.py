@@ -1,4 +1,4 @@
-"""What a table needs of one run, small enough to be committed: at most 20 KiB."""
+"""Summary of one run for tables, small enough to be committed: at most 20 KiB."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def of_run(folder: RunFolder) -> Summary | None:
 
 
 class _Measured(NamedTuple):
-    """What a run came to, as in its summary."""
+    """Outcome of a run, as in its summary."""
 
     evaluation: dict[str, Any] | None
     curves: dict[str, dict[str, list[float]]]

@@ -36,7 +36,7 @@ class TaskDistribution(Protocol):
 
 @runtime_checkable
 class Closeable(Protocol):
-    """What a distribution adds that holds processes, threads or windows between two samplings."""
+    """A distribution that holds processes, threads or windows between two samplings."""
 
     def close(self) -> None:
         """Give them all back; the next `make_env` starts afresh."""
@@ -45,10 +45,10 @@ class Closeable(Protocol):
 
 @runtime_checkable
 class Rebuildable(Protocol):
-    """What a distribution adds that changes environments which are made already, as tasks are put into them."""
+    """A distribution that puts tasks into environments which are made already."""
 
     def rebuilt(self) -> "TaskDistribution | None":
-        """The same tasks in environments that have their numbers when they are made; None where that cannot be done.
+        """Build environments that have the tasks' numbers from the start; None where that cannot be done.
 
         Where these answer otherwise, something was computed from a number before the task had changed it.
         """
@@ -57,7 +57,7 @@ class Rebuildable(Protocol):
 
 @runtime_checkable
 class Solvable(Protocol):
-    """What a distribution adds whose tasks can be solved exactly."""
+    """A distribution whose tasks can be solved exactly."""
 
     def optimal_returns(self, tasks: Tensor) -> Tensor:
         """Largest expected undiscounted return of an episode of each task, by a policy that knows it: [N], float64."""
@@ -66,7 +66,7 @@ class Solvable(Protocol):
 
 @runtime_checkable
 class Divisible(Protocol):
-    """What a distribution adds whose episodes are trials: several episodes of a task, one after the other."""
+    """A distribution whose episodes are trials: several episodes of a task, one after the other."""
 
     def episodes(self, trajectories: Trajectories) -> list[Trajectories]:
         """The first episode of each trial [N, M, T, …], the second, and so on: E batches of N × M episodes."""
@@ -75,14 +75,14 @@ class Divisible(Protocol):
 
 @runtime_checkable
 class Drawable(Protocol):
-    """What a distribution adds whose paths can be drawn in a plane."""
+    """A distribution whose paths can be drawn in a plane."""
 
     def positions(self, observations: Tensor) -> Tensor:
         """Where a path is: observations [..., S] → [..., 2]."""
         ...
 
     def landmarks(self, tasks: Tensor) -> Tensor:
-        """What a drawing marks for each task, such as its goal: [N, 2]."""
+        """Points that a drawing marks for each task, such as its goal: [N, 2]."""
         ...
 
 
@@ -105,7 +105,7 @@ class Episode(NamedTuple):
 
 @runtime_checkable
 class Depicted(Protocol):
-    """What a distribution adds whose episodes can be drawn, moment by moment."""
+    """A distribution whose episodes can be drawn, step by step."""
 
     def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:
         """Draw an episode of a task (a row) as it stands after `step` of its T steps, 0 ≤ step ≤ T.

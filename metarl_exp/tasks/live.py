@@ -43,11 +43,11 @@ class LiveEnv:
         return Step(*to_device([np.reshape(x, (1, 1, *np.shape(x))) for x in answers], self.device))
 
     def in_env_form(self, action: Tensor) -> Any:
-        """What `env.step` takes for a policy's action [1, 1, A] (or [1, 1] if discrete), inside the bounds."""
+        """Action for `env.step`, inside the bounds, from a policy's [1, 1, A] ([1, 1] if discrete)."""
         return self.interface.act(action[0, 0].cpu().numpy())
 
     def in_policy_form(self, observation: Any) -> Tensor:
-        """What a policy sees of the environment's observation, [1, 1, S] on its device."""
+        """Observation for a policy, [1, 1, S] on its device."""
         return torch.from_numpy(self.interface.observe(observation)).reshape(1, 1, -1).to(self.device)
 
 

@@ -65,7 +65,7 @@ class Navigation2D:
         return observations
 
     def landmarks(self, tasks: Tensor) -> Tensor:
-        """What a drawing marks: the goal of each task, [N, 2]."""
+        """Goal of each task, which a drawing marks, [N, 2]."""
         return tasks[:, :2]
 
     def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:

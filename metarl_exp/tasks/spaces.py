@@ -1,4 +1,4 @@
-"""What an environment's spaces are to a policy: observations as flat numbers, actions in the environment's own form.
+"""Spaces of an environment as a policy meets them: observations as flat numbers, actions in the environment's own form.
 
 The only owner of both maps, for batches of tasks and for a live environment alike.
 """
@@ -89,7 +89,7 @@ class Interface:
         return seen
 
     def act(self, action: np.ndarray) -> Any:
-        """What `env.step` takes for a policy's action: [A], or a single integer if discrete."""
+        """Action of a policy as `env.step` takes it: [A], or a single integer if discrete."""
         if isinstance(self.action, spaces.Discrete):
             return int(action) + int(self.action.start)
         inside = np.minimum(np.maximum(action * self.scale + self.offset, self.low), self.high)

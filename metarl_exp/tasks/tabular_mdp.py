@@ -77,7 +77,7 @@ class TabularMDP:
         )
 
     def description(self, tasks: Tensor) -> Tensor:
-        """What an oracle sees of a task: its tables, [N, S · A · (S + 1)]."""
+        """Tables of each task, as an oracle sees them, [N, S · A · (S + 1)]."""
         rewards, transitions = self.mdps(tasks)
         return torch.cat([rewards.flatten(1), transitions.flatten(1)], dim=1)
 

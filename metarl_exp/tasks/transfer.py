@@ -1,4 +1,4 @@
-"""What environments on the host send to the learner's device: one transfer a step, whatever a step consists of."""
+"""Transfers from environments on the host to the learner's device: one a step, whatever a step consists of."""
 
 from collections.abc import Sequence
 

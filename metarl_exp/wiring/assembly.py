@@ -26,7 +26,7 @@ _rehearsed: set[tuple[type, str]] = set()
 
 
 class Parts(NamedTuple):
-    """What one run is made of."""
+    """Parts of one run."""
 
     learner: Learner
     evaluation: Evaluation

@@ -43,5 +43,5 @@ def device_continued(name: Any, recorded: str | None, say: Callable[[str], None]
 
 
 def device_to_read_on(name: Any) -> torch.device:
-    """That of a run that is only looked at: its own if it is here, else the CPU."""
+    """Device for a run that is only read: its own if it is here, else the CPU."""
     return torch.device(name if name in available() and name != "auto" else "cpu")

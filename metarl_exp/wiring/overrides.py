@@ -1,4 +1,4 @@
-"""What was typed: overrides that do not exist are refused, naming the nearest that do."""
+"""Overrides on the command line: those that do not exist are refused, naming the nearest that do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every outer optimizer reports of a step."""
+"""Metrics that every outer optimizer reports of a step."""
 
 from torch import Tensor
 

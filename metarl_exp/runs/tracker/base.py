@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 
 class RunInfo(NamedTuple):
-    """What a tracker is told about a run."""
+    """Name, group, folder, configuration and tags of a run, for a tracker."""
 
     id: str  # unique, the same when a run is continued
     name: str

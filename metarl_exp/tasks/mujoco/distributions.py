@@ -58,7 +58,7 @@ class AntGoal(Locomotion):
         return observations[..., :2]
 
     def landmarks(self, tasks: Tensor) -> Tensor:
-        """What a drawing marks: the goal of each task, [N, 2]."""
+        """Goal of each task, which a drawing marks, [N, 2]."""
         return tasks
 
 

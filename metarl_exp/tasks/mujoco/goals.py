@@ -1,4 +1,4 @@
-"""What the tasks of a robot differ in, and what is paid for it."""
+"""Goals of a robot's tasks: the numbers in which they differ, and their rewards."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Goal(Protocol):
         ...
 
     def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
-        """What takes the place of the forward reward, [B]; the episodes' tasks are `task` [B, task parameters]."""
+        """Reward in place of the forward reward, [B]; the episodes' tasks are `task` [B, task parameters]."""
         ...
 
     def models(self, model: Any, tasks: Tensor) -> list[Any]:

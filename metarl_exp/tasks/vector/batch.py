@@ -23,7 +23,7 @@ KEPT = 2  # pools: training and evaluation alternate
 
 
 class Answer(NamedTuple):
-    """What n episodes answer to a step; `numpy` arrays with the episodes on the first axis."""
+    """Answers of n episodes to a step; `numpy` arrays with the episodes on the first axis."""
 
     observation: np.ndarray  # [n, S]
     reward: np.ndarray  # [n]

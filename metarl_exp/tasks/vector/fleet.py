@@ -29,7 +29,7 @@ class Fleet:
         self.pools = Pools(in_workers if workers else partial(InProcess, make))
 
     def batch(self, tasks: Tensor, trajectories: int, generator: torch.Generator, device: torch.device) -> VectorBatch:
-        """What `make_env` of a distribution gives."""
+        """Environments as `make_env` of a distribution returns them."""
         shape = len(tasks), trajectories
         seeds = draw(partial(torch.randint, 2**31 - 1), shape, generator).tolist()
         rows = [tuple(row) for row in tasks.tolist()]

@@ -28,7 +28,7 @@ Row = tuple[float, ...]
 
 
 class EpisodeKey(NamedTuple):
-    """What tells one episode from another."""
+    """Task and seed of one episode."""
 
     task: int  # which of the N tasks
     trajectory: int  # which of the M episodes of it
@@ -71,7 +71,7 @@ class Recipe:
         self.paths = {v.target: KINDS[v.place](v.target, v.field) for v in variations if v.place in KINDS}
 
     def settings(self, row: Row) -> Settings:
-        """What a task means for the environment."""
+        """Settings of the environment for a task."""
         settings = Settings({}, {}, {}, {})
         for variation, entry in zip(self.variations, row, strict=True):
             value = variation.draw.value(entry)

@@ -1,4 +1,4 @@
-"""What differs between the tasks of a Gymnasium environment: a named number, where it goes, and how it is drawn."""
+"""Variations between the tasks of a Gymnasium environment: a named number, its place, and its distribution."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""What runs in a worker process: a share of the episodes, in which a failure is data.
+"""The worker process: it steps a share of the episodes, and sends a failure as data.
 
 It goes back through the pipe like an observation, with its traceback as text, whatever the environment raised and
 whether or not that can be pickled. Signals: SIGUSR1 interrupts an environment that is late, so that the traceback is
@@ -29,7 +29,7 @@ LATE = "no answer within the time limit"
 
 
 class Failure(NamedTuple):
-    """What went wrong in a worker."""
+    """Failure of a worker."""
 
     reason: str
     traceback: str
@@ -108,7 +108,7 @@ class Share(gymnasium.Env[np.ndarray, Any]):
         return observation, reward, False, False, dict(zip(FLAGS, ends, strict=True))
 
     def _attempt(self, deed: Callable[[], Any]) -> Any:
-        """What the deed gives, or the failure that it ended in."""
+        """Result of an operation, or its failure."""
         try:
             self.busy = True
             answer = deed()

@@ -127,7 +127,7 @@ class InWorkers:
             self._raise_failures([e._replace(reason=e.reason.replace(LATE, str(error))) for e in excuses])
 
     def _excuse(self, worker: int, deadline: float) -> Failure:
-        """What an interrupted worker was doing instead of answering."""
+        """Stack of an interrupted worker, to say where it hangs."""
         pipe = self.vector.parent_pipes[worker]
         if self._is_stopped(worker):
             return Failure(f"{self._held_by(worker)} is stopped: TimeoutError: {LATE}", "")
