@@ -75,7 +75,7 @@ class PublishedNumbers:
 
     @classmethod
     def of(cls, folder: Path, declared: Mapping[str, Any] | None) -> PublishedNumbers:
-        """Published numbers of `declared`: its `file`, relative to a folder, and keys that they share. None: no numbers."""
+        """Published numbers of `declared`: its `file`, relative to a folder, and keys that they share; or none."""
         if declared is None:
             return cls([])
         shared = {key: value for key, value in declared.items() if key != "file"}
