@@ -122,6 +122,15 @@ def test_a_docstring_begins_with_a_verb_or_a_noun(folder):
             assert not re.match(r"(What|Whoever|Whatever|The same|Those|That)\b", said), f"{path}: {said}"
 
 
+def test_a_test_has_a_subject():
+    """In a summary its name stands alone."""
+    names = re.findall(
+        r"^ *def (test_\w+)", "\n".join(p.read_text("utf-8") for p in (ROOT / "tests").rglob("*.py")), re.M
+    )
+    pronouns = "and|its?|they|that|those|these|what|whatever|who|whoever|whose|which|so|or|then|of|in"
+    assert [name for name in names if re.match(rf"test_({pronouns})_", name)] == []
+
+
 @pytest.mark.parametrize("folder", ["metarl_exp", "docs", "benchmarks", "examples"])
 def test_files_of_text_are_utf_8_whatever_the_locale(folder):
     calls = [(path, n) for path in (ROOT / folder).rglob("*.py") for n in ast.walk(ast.parse(path.read_text("utf-8")))]

@@ -136,7 +136,7 @@ def test_there_is_no_formula_for_what_is_no_plain_mlp_that_adapts(further):
     assert facts(wiring.assemble(wiring.compose([*overrides, *further])).learner)["sizes"] is None
 
 
-def test_what_passes_is_booked_once_under_the_innermost_phase():
+def test_operations_are_counted_once_under_the_innermost_phase():
     from phases import Phases
 
     clock = iter(range(100))

@@ -85,7 +85,7 @@ def assert_told(oracle, plain, tasks):
         assert torch.equal(seen[..., size:], task)
 
 
-def test_what_is_trained_takes_as_many_steps_as_maml():
+def test_every_trained_comparator_takes_as_many_steps_as_maml():
     """By the page's own numbers, at the defaults."""
     steps = {name: wiring.training_steps(wiring.compose(overrides)) for name, overrides in COMPARATORS.items()}
     maml = wiring.training_steps(wiring.compose())

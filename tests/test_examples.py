@@ -19,6 +19,6 @@ def test_the_cartpole_of_the_readme_learns(capsys):
     assert "CartPole-v1:" in printed
 
 
-def test_it_is_about_thirty_lines():
+def test_the_example_is_about_thirty_lines():
     code = (EXAMPLES / "cartpole.py").read_text().split('"""', 2)[2]
     assert len([line for line in code.splitlines() if line.strip()]) <= 42

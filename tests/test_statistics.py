@@ -94,7 +94,7 @@ def test_the_interquartile_mean_is_a_trimmed_mean(runs, tasks):
     assert iqm(scores) == pytest.approx(stats.trim_mean(scores, 0.25, axis=None), rel=1e-12)
 
 
-def test_what_is_cut_is_rounded_down():
+def test_trimming_rounds_down():
     squares = np.arange(1.0, 11.0) ** 2
     assert iqm(squares.reshape(2, 5)) == np.mean(squares[2:8])
     assert iqm(squares[:3, None]) == np.mean(squares[:3])
@@ -160,7 +160,7 @@ def test_more_confidence_is_wider():
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_of_one_run_every_interval_is_infinitely_wide():
+def test_every_interval_of_one_run_is_infinitely_wide():
     one, many = scores_of(1), scores_of(3)
     for interval in (
         bootstrap_interval(one, iqm),
@@ -320,7 +320,7 @@ NAN, EMPTY = np.array([[1.0, np.nan]]), np.empty((0, 3))
         (lambda: paired_test(np.ones(41), np.ones(41)), "^number of pairs=41: must be a number ≤ 40"),
     ],
 )
-def test_what_is_refused(call, message):
+def test_meaningless_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

@@ -36,14 +36,14 @@ def test_infinities_of_both_signs_do_not_cancel():
         require_finite("x", torch.tensor([torch.inf, 1.0, -torch.inf]), None)
 
 
-def test_it_can_be_sent_to_another_process():
+def test_a_non_finite_error_can_be_sent_to_another_process():
     """A sweep's worker that sends what cannot be read there takes the other jobs with it."""
     graph = torch.zeros(2, requires_grad=True) * 2
     sent = pickle.loads(pickle.dumps(NonFiniteError("rewards", "2 of 6", [graph])))
     assert (str(sent), sent.quantity, sent.batch) == ("rewards is not finite (2 of 6)", "rewards", None)
 
 
-def test_it_is_an_arithmetic_error():
+def test_a_non_finite_error_is_an_arithmetic_error():
     assert issubclass(NonFiniteError, FloatingPointError)
 
 

@@ -68,7 +68,7 @@ def test_an_integer_passes():
 
 
 @pytest.mark.parametrize("value", [-1, 1.0, "1", None, True])
-def test_what_is_no_integer_or_too_low_is_refused(value):
+def test_a_number_that_is_no_integer_or_too_low_is_refused(value):
     with pytest.raises(ValueError, match=r"^n=.*must be an integer ≥ 0"):
         require_integer("n", value, low=0)
 
@@ -79,7 +79,7 @@ def test_a_flag_passes(value):
 
 
 @pytest.mark.parametrize("value", ["no", "false", 0, 1, None])
-def test_what_is_no_flag_is_refused(value):
+def test_a_value_that_is_no_flag_is_refused(value):
     with pytest.raises(ValueError, match=r"^f=.*must be true or false"):
         require_flag("f", value)
 
@@ -91,6 +91,6 @@ def test_a_range_comes_back_as_floats(value):
 
 
 @pytest.mark.parametrize("value", [[2, 1], [1], [1, 2, 3], 1, "12", ["1", "2"], [0, math.nan], [0, math.inf], None])
-def test_what_is_no_range_is_refused(value):
+def test_a_value_that_is_no_range_is_refused(value):
     with pytest.raises(ValueError, match=r"^r=.*must be a pair \[low, high\]"):
         require_range("r", value)

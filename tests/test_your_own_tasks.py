@@ -38,7 +38,7 @@ def test_the_page_has_the_files_and_commands_that_this_test_looks_for():
     assert verbs == [f"metarl-{verb}" for verb in ("check", "check", "train", "evaluate", "check", "train")]
 
 
-def test_it_is_about_thirty_lines():
+def test_the_example_is_about_thirty_lines():
     code = [line for line in FILES["wind.py"].splitlines() if line.strip() and "import" not in line]
     assert len(code) <= 32
 

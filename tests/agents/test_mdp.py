@@ -85,7 +85,7 @@ def test_samples_have_the_posterior_s_moments():
 
 
 @pytest.mark.parametrize("name", [name for name in LEARNERS if name != "epsilon_greedy"])
-def test_who_knows_the_mdp_plans_like_the_oracle(name):
+def test_an_agent_that_knows_the_mdp_plans_like_the_oracle(name):
     """A posterior of ten million visits everywhere: what is left of doubt must not cost anything."""
     rows, visits = TASKS.sample(50, seeded()), 10_000_000
     tables, agent = TASKS.mdps(rows), ready(AGENTS[name], rows)
@@ -101,7 +101,7 @@ def test_who_knows_the_mdp_plans_like_the_oracle(name):
 # ---- plans
 
 
-def test_what_ucrl2_adds_is_the_confidence_region():
+def test_the_bonus_of_ucrl2_is_the_confidence_region():
     """Before episode 2 (k + 1 = 3), after 9 visits of one pair: L = 4 log(2 · 4 · 3 · 3 / 0.05)."""
     agent = ready(UCRL2(0.7, 0.05, FLAT), TASKS.sample(2, seeded()))
     agent.belief, agent.episode = belief_after(FLAT, [0.0] * 9, [0] * 9), 1

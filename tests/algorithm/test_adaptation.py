@@ -158,7 +158,7 @@ def test_pull_is_the_transpose_of_push(problem, optimizer, inner_steps, order, d
     torch.testing.assert_close(forward, backward, rtol=1e-11, atol=1e-12)
 
 
-def test_in_first_order_the_derivative_is_that_of_the_rule_alone(problem, optimizer, inner_steps, generator):
+def test_the_first_order_derivative_is_that_of_the_rule_alone(problem, optimizer, inner_steps, generator):
     """The gradients count as constants: for these rules J = I."""
     path = problem(optimizer, inner_steps, order="first").batch.path
     v = random_like(path.parameters, generator)
@@ -194,7 +194,7 @@ class OnlyTheHead:
         return [name for name in names if name.startswith("layers.2")]
 
 
-def test_what_is_not_selected_stays(problem, moved, close, optimizer, generator):
+def test_unselected_parameters_stay(problem, moved, close, optimizer, generator):
     p = problem(optimizer, 2, fast_weights=OnlyTheHead)
     for name, x in p.batch.path.parameters.items():
         assert torch.equal(x, stack(p.theta, 3)[name]) != name.startswith("layers.2")

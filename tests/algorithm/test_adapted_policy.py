@@ -178,7 +178,7 @@ def test_arguments_that_mean_nothing_are_refused(field, arguments):
         navigation_learner().adapt(navigation(), **arguments)
 
 
-def test_it_acts_inside_the_bounds_it_was_adapted_in():
+def test_an_adapted_policy_acts_inside_the_bounds_it_was_adapted_in():
     """An action of the policy beyond the bounds is clipped when acting, as it was while adapting."""
     adapted = navigation_learner().adapt(navigation(), episodes=1)
     for name in adapted.parameters:

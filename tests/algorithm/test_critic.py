@@ -275,7 +275,7 @@ ADAM, TRUST = TorchOptimizer("Adam", 1e-3, {}), TRPO(0.01, 10, 1e-5, 1e-10, 0.8,
         (Reptile(), True, ADAM, "objective=reptile with policy=GaussianCriticMLP: its loss has no value loss"),
     ],
 )
-def test_what_makes_no_sense_with_a_critic_is_refused(objective, critic, optimizer, says):
+def test_nonsense_with_a_critic_is_refused(objective, critic, optimizer, says):
     policy = gaussian(kind=GaussianCriticMLP if critic else GaussianMLP)
     adaptation = Adaptation(1, "first", policy, RULES["sgd"], All(), MAML().inner_loss)
     with pytest.raises(ValueError, match=says):

@@ -35,7 +35,7 @@ def test_the_policy_says_what_is_selected(problem, discrete):
 
 @pytest.mark.parametrize("order", ["first", "second"])
 @KINDS
-def test_what_is_not_selected_stays_bit_for_bit_and_all_else_moves(problem, optimizer, kind, context, order):
+def test_unselected_parameters_stay_bit_for_bit_and_all_others_move(problem, optimizer, kind, context, order):
     p = problem(optimizer, 3, order=order, fast_weights=kind, context=context)
     start = stack(p.theta, 3) | ({"context": torch.zeros(3, 2, dtype=torch.float64)} if context else {})
     first, *later = p.batch.path.iterates()
@@ -71,7 +71,7 @@ def test_the_gradient_is_the_derivative_of_the_value(problem, differences, close
 
 @KINDS
 @POLICIES
-def test_in_first_order_it_is_that_with_the_same_inner_updates(
+def test_the_first_order_gradient_is_that_with_the_same_inner_updates(
     problem, differences, close, inner_steps, kind, context, discrete
 ):
     """F with φ_K = φ_0(θ) + what was added to it at θ_old, by finite differences."""
@@ -182,7 +182,7 @@ def test_a_context_is_never_learned(tiny, which, outer):
 # ---- guards
 
 
-def test_what_a_policy_does_not_have_cannot_adapt():
+def test_parameters_that_a_policy_lacks_cannot_adapt():
     linear = CategoricalMLP([], "tanh", Spec(3, 2, True, 5))
     with pytest.raises(ValueError, match=r"fast_weights=context: .*take policy=gaussian_mlp_context"):
         Context(linear)

@@ -47,7 +47,7 @@ def test_the_gradient_is_the_derivative_of_the_value(problem, differences, close
 
 @OBJECTIVES
 @POLICIES
-def test_and_at_another_theta_than_the_batch_was_sampled_with(
+def test_derivatives_agree_at_another_theta_than_the_batch_was_sampled_with(
     problem, differences, close, objective, discrete, generator
 ):
     """Where ratios are no longer 1, the KL penalty no longer 0, and the clip has taken hold of some steps."""
@@ -95,7 +95,7 @@ def test_dice_takes_the_same_step_where_advantages_are_rewards_to_go(problem, cl
     close(flatten(path.parameters), flatten(p.batch.path.parameters), 1e-13)
 
 
-def test_in_second_order_the_surrogates_differ(problem):
+def test_the_surrogates_differ_in_second_order(problem):
     gradients = {name: problem(inner_steps=1, objective=o).function.gradient() for name, o in FAMILY.items()
                  if name in ("maml", "lvc", "loaded_dice")}  # fmt: skip
     for one, other in (("maml", "lvc"), ("maml", "loaded_dice"), ("lvc", "loaded_dice")):
@@ -274,7 +274,7 @@ def adam():
         (MAML([0.0, 0.0]), 1, "first", adam, "not all 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_reason(problem, objective, inner_steps, order, optimizer, says):
+def test_a_nonsensical_composition_is_refused_with_the_reason(problem, objective, inner_steps, order, optimizer, says):
     p = problem(inner_steps=inner_steps, order=order)
     with pytest.raises(ValueError, match=says):
         objective.check_compatible(p.adaptation, optimizer())

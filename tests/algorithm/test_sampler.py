@@ -115,7 +115,7 @@ def test_the_noise_used_up_does_not_depend_on_when_episodes_end():
     assert torch.equal(ended_early.actions, long.actions.masked_fill(~alive, 0))
 
 
-def test_what_was_sampled_reached_the_environment():
+def test_sampled_actions_reached_the_environment():
     env = Scripted(torch.full((2, 2), 5))
     trajectories, _ = roll(env)
     assert torch.equal(torch.stack(env.actions, dim=2), trajectories.actions)

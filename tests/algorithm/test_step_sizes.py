@@ -220,7 +220,7 @@ def test_without_inner_steps_there_is_one_for_those_of_evaluation(learner):
 # ---- guards
 
 
-def test_what_makes_no_sense_is_refused(learner):
+def test_nonsensical_step_sizes_are_refused(learner):
     with pytest.raises(ValueError, match=r"inner_optimizer\.granularity='entrys'.*did you mean 'entry'"):
         LearnedStepSizes("SGD", 0.1, {}, "entrys")
     with pytest.raises(ValueError, match=r"inner_optimizer\.lr=-1"):

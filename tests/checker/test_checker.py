@@ -115,7 +115,7 @@ def test_a_clean_distribution_has_neither_faults_nor_notes():
     assert verdicts(findings, "passed") == {f.check for f in findings}, findings
 
 
-def test_what_a_constructor_computes_from_an_attribute_is_told_of_gymnasiums_environments():
+def test_attributes_computed_by_a_constructor_are_reported_for_gymnasiums_environments():
     vary = {"mass": {"attribute": "mass", "uniform": [0.5, 2.0]}}
     tasks = GymnasiumTasks("tests.environments:Pendulous-v0", 20, {}, vary, [], None, 0, "fork", None)
     findings = check(tasks)
@@ -376,7 +376,7 @@ def test_an_end_that_moves_with_the_horizon_is_found_where_random_actions_never_
     assert any("terminal moves with the horizon" in finding.seen for finding in findings) == limited
 
 
-def test_what_failed_first_is_not_repeated_by_what_needs_it():
+def test_a_failed_check_is_not_repeated_by_checks_that_need_it():
     findings = check(changed(reset=lambda self: 1 // 0))
     assert [f.verdict for f in findings] == ["passed", "passed", FAULT, *[NOT_RUN] * 11]
 
@@ -454,7 +454,7 @@ NOTES = {
 
 
 @pytest.mark.parametrize("noted", NOTES)
-def test_what_is_no_fault_is_noted(noted):
+def test_harmless_findings_are_noted(noted):
     distribution, name, message = NOTES[noted]
     findings = check(distribution, lambda horizon: changed(horizon=horizon))
     assert verdicts(findings, FAULT) == set(), findings
@@ -472,7 +472,7 @@ def test_an_end_at_the_horizon_can_be_declared():
 # ---- the checker itself
 
 
-def test_it_leaves_the_global_generators_as_they_were_and_closes_what_it_opened():
+def test_a_check_leaves_the_global_generators_as_they_were_and_closes_what_it_opened():
     left_open = set()
 
     def make_env(self, *arguments):
@@ -509,7 +509,7 @@ def test_the_listing_sees_every_option():
 
 
 @pytest.mark.parametrize("option", [pytest.param(o, marks=[pytest.mark.slow] * (o in SLOW)) for o in HERE])
-def test_what_is_shipped_is_clean(option):
+def test_every_shipped_distribution_passes(option):
     """In episodes of twenty steps at most."""
     node = wiring.task_node(option, [])
     node.horizon = min(node.horizon, 20)

@@ -39,7 +39,7 @@ def test_a_setting_changes_it(settings):
     assert navigation(**settings)["golden"] != navigation()["golden"]
 
 
-def test_what_a_distribution_says_of_itself_is_in_it():
+def test_the_identity_contains_the_declarations_of_a_distribution():
     class Newer(Navigation2D):
         version = 2
         physics = "rllab"

@@ -62,7 +62,7 @@ def test_a_record_has_what_happened_and_zeros_after_the_end():
     assert not record.success.any()
 
 
-def test_it_stops_when_all_are_over_and_is_as_long_as_its_actions():
+def test_a_rehearsal_stops_when_all_are_over_and_is_as_long_as_its_actions():
     turns = []
     record = rehearse(Scripted("", turns), actions(7))
     assert turns == ["reset", "1", "2", "3", "4", "5"]
@@ -92,7 +92,7 @@ def test_the_first_difference_is_named_with_its_place_and_values():
     assert difference(one, later, ~here & (LENGTHS < 3)) is None
 
 
-def test_what_is_not_a_number_twice_is_no_difference():
+def test_nan_twice_is_no_difference():
     one = rehearse(Scripted(), actions() / 0 * 0)
     assert difference(one, one) is None
     assert difference(one, rehearse(Scripted(), actions())) is not None
@@ -178,7 +178,7 @@ def test_a_value_that_an_environment_rewrites_in_place_is_its_own():
     learner(stateful("rewrites_its_task", vary=GOALS))
 
 
-def test_in_workers_as_in_this_process():
+def test_workers_are_rehearsed_as_this_process_is():
     with pytest.raises(ValueError, match="the second time: rewards of step 0, task 0"):
         learner(stateful("counts_episodes", workers=2))
 
@@ -191,7 +191,7 @@ def test_a_wrapper_that_normalises_by_what_it_has_seen_is_refused_unless_it_may(
     learner(stateful(**wrapped), allow_stateful=True).train(1)
 
 
-def test_what_normalises_over_the_batch_is_refused():
+def test_normalising_over_the_batch_is_refused():
     class Normalising(Navigation2D):
         def make_env(self, tasks, trajectories, generator, device):
             return super().make_env(tasks - tasks.mean(0), trajectories, generator, device)
@@ -210,7 +210,7 @@ class Overwriting(Navigation2D):
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_what_is_handed_over_has_to_be_left_alone_whatever_is_allowed(allowed):
+def test_tensors_handed_over_must_not_be_overwritten_whatever_is_allowed(allowed):
     with pytest.raises(ValueError, match="write to the tasks after"):
         learner(Overwriting(100, "scaled", False), allow_stateful=allowed)
 
@@ -222,7 +222,7 @@ def test_a_trial_that_waits_for_those_beside_it_is_not_refused():
     require_repeatable(Trials(tasks, 3), allow_stateful=False)
 
 
-def test_what_an_environment_raises_is_said_with_where():
+def test_an_exception_of_an_environment_is_reported_with_its_place():
     class Broken(Navigation2D):
         def make_env(self, *_):
             raise ZeroDivisionError("no")

@@ -77,7 +77,7 @@ def test_an_option_of_a_folder_of_one_s_own(checked, tmp_path):
     ],
     ids=lambda x: x[-1] if isinstance(x, list) else "",
 )
-def test_what_is_refused_is_refused_in_one_line(checked, tmp_path, arguments, message):
+def test_a_refusal_takes_one_line(checked, tmp_path, arguments, message):
     (tmp_path / "list.yaml").write_text("horizon: 3\n")
     said, printed = checked(*arguments)
     assert printed == ""

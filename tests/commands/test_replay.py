@@ -100,7 +100,7 @@ def test_a_film_is_not_part_of_a_run_s_identity():
         wiring.assemble(wiring.compose(["replay='yes'"]))
 
 
-def test_what_is_shown_is_what_the_protocol_measures(navigation, monkeypatch):
+def test_a_film_shows_the_episodes_that_the_protocol_measures(navigation, monkeypatch):
     """The rewards of each take are those of the first episode before and after K steps, on the chosen tasks."""
     shown = {}
     monkeypatch.setattr(film, "write_film", lambda scenes, heads, *_: shown.update(scenes=scenes, heads=heads))
@@ -281,7 +281,7 @@ def test_a_camera_sees_each_step_once():
     assert camera.frames[0][3].max() == 30
 
 
-def test_what_can_be_neither_drawn_nor_photographed_is_said_at_once(tmp_path):
+def test_environments_that_cannot_be_filmed_are_refused_at_once(tmp_path):
     distribution = Countdown(env=Blind)
     with pytest.raises(ValueError, match=r"cannot be shown: it has no `draw`.*environments, Blind, no `frame`"):
         filmed(distribution, tmp_path / "film.gif")

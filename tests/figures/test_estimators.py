@@ -31,7 +31,7 @@ def test_a_bias_below_the_noise_is_hollow_and_at_the_noise(drawn, tmp_path):
     assert not len(figure.axes[-1].lines[1].get_xydata())  # no deviation is
 
 
-def test_what_is_exactly_without_bias_is_not_drawn(drawn, tmp_path):
+def test_estimators_without_bias_are_not_drawn(drawn, tmp_path):
     estimators.gradients([cell("a", 0.1, size, 1e-16, 0.0) for size in (1, 2)], ["a"], tmp_path)
     assert np.isnan(drawn[0].axes[0].lines[0].get_ydata()).all()
 

@@ -52,7 +52,7 @@ def test_reinforce_is_the_gradient_of_the_value_in_expectation(case, close):
         close(probabilities @ step.flatten(1), exact.gradient(case.value, case.theta), 1e-14)
 
 
-def test_its_value_is_the_mean_return_of_the_environment(generator):
+def test_the_value_of_a_tiny_mdp_is_the_mean_return_of_the_environment(generator):
     """That of `tabular_mdp`, played by the package's sampler: the same tables, with noise on the rewards."""
     mdp, theta = random_mdp(11, 3, 2, 4, 1.0), torch.randn(3, 2, generator=generator, dtype=torch.float64)
     policy, tasks = TabularSoftmax(3, 2, 4), torch.tensor([[11.0]], dtype=torch.float64)
@@ -66,6 +66,6 @@ def test_its_value_is_the_mean_return_of_the_environment(generator):
     ("horizon", "discount", "says"),
     [(0, 0.9, "horizon=0"), (2, 1.1, "discount=1.1"), (9, 0.9, "number of trajectories=262144")],
 )
-def test_what_cannot_be_enumerated_is_refused(tiny, horizon, discount, says):
+def test_mdps_too_large_to_enumerate_are_refused(tiny, horizon, discount, says):
     with pytest.raises(ValueError, match=says):
         TinyMDP(tiny.mdp.start, tiny.mdp.tables, horizon, discount)

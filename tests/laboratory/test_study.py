@@ -63,7 +63,7 @@ def test_the_command_writes_what_it_shows(write, tmp_path, monkeypatch, capsys):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_its_numbers_are_those_of_the_expectations(write):
+def test_measured_numbers_are_those_of_the_expectations(write):
     """M = 2 is enumerated here in the test; M = 3 there by Monte Carlo, within three times the noise."""
     made = study.read(write())
     cells = {(c["estimator"], c["trajectories"]): c for c in study.gradients(made, lambda: None)}

@@ -99,12 +99,12 @@ def test_e_maml_with_sums_is_without_bias_for_the_sampled_update(tiny, size, ste
 
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("credit", exact.CREDITS)
-def test_and_in_a_larger_mdp_with_or_without_a_baseline(case, size, credit):
+def test_e_maml_is_unbiased_in_a_larger_mdp_with_or_without_a_baseline(case, size, credit):
     found = outcomes(case.mdp, case.theta, Estimator("e_maml_sum", "second", credit), ALPHA, size)
     assert relative(found.mean(), sampled_update(case, size, credit=credit)) < 1e-12
 
 
-def test_and_one_outcome_after_the_other_without_any_baseline(tiny):
+def test_e_maml_is_unbiased_outcome_by_outcome_without_any_baseline(tiny):
     """With one task there are no others: the baseline is 0."""
     batches = exact.all_batches(tiny.mdp, 2)
     weights = exact.log_probabilities(tiny.mdp, tiny.theta.unsqueeze(0), batches).exp().squeeze(0)
@@ -174,7 +174,7 @@ def test_the_hessians_of_the_other_surrogates_are_their_closed_forms(case, close
         assert relative(closed, case.hessian()) > 0.05
 
 
-def test_what_lvc_lacks_is_what_pairs_of_steps_add(case, close):
+def test_lvc_lacks_exactly_the_terms_of_pairs_of_steps(case, close):
     """∇²V − E[LVC] = E Σ_t Â_t Σ_{t' < t} (s_t s_t'ᵀ + s_t' s_tᵀ), with scores s of single steps."""
     trajectories = case.mdp.trajectories
     at = torch.nn.functional.one_hot(trajectories.states, 3).double().unsqueeze(-1)
@@ -287,7 +287,7 @@ def test_the_sampled_gradient_is_that_of_the_sampled_update(case, generator, cre
     assert (difference.abs() <= 4 * found.covariance.diagonal().sqrt()).all()
 
 
-def test_and_has_a_tenth_of_e_maml_s_variance_for_large_batches(case, generator):
+def test_the_sampled_gradient_has_a_tenth_of_e_maml_s_variance_for_large_batches(case, generator):
     def draw(phi):
         return exact.sample(case.mdp, phi, 40, generator)
 

@@ -39,7 +39,7 @@ def test_weights_are_scipy_s_ridge_solution_of_each_task():
         np.testing.assert_allclose(predicted, x @ expected, rtol=0, atol=1e-8)
 
 
-def test_what_lies_in_the_padding_does_not_matter():
+def test_padding_does_not_matter():
     """Trap 6: not garbage, not NaN, not more of it."""
     expected = fit_ridge(INPUTS, TARGETS, MASK, RIDGE)
     garbage = fit_ridge(

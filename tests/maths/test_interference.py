@@ -48,7 +48,7 @@ def test_one_task_after_the_other_as_the_paper_writes_it(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_of_two_tasks_neither_is_made_worse(seed):
+def test_neither_of_two_tasks_is_made_worse(seed):
     """To first order: the projected sum has no negative product with either gradient [yu2020pcgrad, Sec. 2.3]."""
     two = gradients(seed, tasks=2)
     assert (two @ pcgrad(two) >= -1e-12).all()

@@ -63,7 +63,7 @@ def test_acting_step_by_step_is_going_through_the_sequence(kind, cell):
 
 @KINDS
 @CELLS
-def test_who_waits_remembers_nothing_of_it(kind, cell):
+def test_waiting_leaves_the_memory_as_it_was(kind, cell):
     policy, theta = make(kind, cell)
     x, waiting = double(2, 3, 2, 3), torch.tensor([[True, False, True], [False, True, False]])
     act = policy.acting(theta)
@@ -168,12 +168,12 @@ def test_meta_gradient_and_curvature_of_a_meta_batch_are_those_of_its_values(kin
         (lambda: GaussianRNN("lstm", 4, 1.0, 1e-6, 100.0, DISCRETE), "use policy=categorical_lstm"),
     ],
 )
-def test_what_does_not_fit_is_refused(make_one, says):
+def test_a_cell_or_size_that_does_not_exist_is_refused(make_one, says):
     with pytest.raises(ValueError, match=says):
         make_one()
 
 
-def test_its_head_is_what_reads_the_memory():
+def test_the_head_of_a_recurrent_policy_is_its_readout():
     policy = GaussianRNN("gru", 4, 1.0, 1e-6, 1e3, Spec(3, 2, False, 5), torch.Generator().manual_seed(0))
     assert set(Head(policy).select(dict(policy.named_parameters()))) == {
         "readout.layers.0.weight", "readout.layers.0.bias", "readout.log_std",

@@ -33,7 +33,7 @@ def test_a_night_costs_one_slice_of_a_limit(clock):
     assert countdown.look() == 280 - 300 / SLICES
 
 
-def test_what_is_skipped_costs_nothing(clock):
+def test_skipped_time_costs_nothing(clock):
     countdown = Countdown(300.0)
     clock.now += 10
     countdown.skip()

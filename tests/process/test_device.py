@@ -188,7 +188,7 @@ def test_a_learner_adapts_on_its_device_to_a_live_environment(pretended):
     assert action in (0, 1)
 
 
-def test_what_was_measured_on_a_device_is_written_and_drawn(pretended):
+def test_results_from_a_device_are_written_and_drawn(pretended):
     def looked_at():
         learner = iterate(SMALL)[-1]
         config = wiring.compose([*TINY, "evaluation.test_tasks=2", "evaluation.trajectories=2", "evaluation.steps=1"])

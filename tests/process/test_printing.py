@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
         ("θ ± é", "utf-8", "θ ± é"),
     ],
 )
-def test_what_an_encoding_lacks_is_spelled_out(text, encoding, shown):
+def test_letters_that_an_encoding_lacks_are_spelled_out(text, encoding, shown):
     assert text.encode(encoding, "spelled").decode(encoding) == shown
 
 
@@ -65,7 +65,7 @@ def test_brackets_and_colons_are_text_wherever_they_stand(words, capsys):
     assert capsys.readouterr().out.count(words) == 5
 
 
-def test_what_a_name_or_a_reason_would_do_to_a_terminal_is_spelled_out(capsys):
+def test_control_characters_in_names_and_reasons_are_spelled_out(capsys):
     table = Table("job")
     table.add_row("x\x1b[2J\x9b1m\rfinished")
     printing.console().print(table)
@@ -96,7 +96,7 @@ def test_a_stream_takes_everything(kind, unbuffered):
         assert (again.fileno(), again.encoding, again.isatty()) == (stream.fileno(), "ascii", False)
 
 
-def test_what_is_printed_arrives_whole_and_in_order(tmp_path):
+def test_output_arrives_whole_and_in_order(tmp_path):
     with open(tmp_path / "log", "w", encoding="ascii") as file:
         again = printing._unfailing(file)
         for i in range(3):

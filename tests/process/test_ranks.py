@@ -149,7 +149,7 @@ def generator_after(kind: Callable, shape: tuple[int, ...]) -> Tensor:
     return generator.get_state()
 
 
-def test_what_draws_directly_has_other_numbers_in_every_rank_and_batch():
+def test_direct_draws_differ_between_ranks_and_batches():
     drawn = [
         torch.rand(3, generator=RankGenerator(stream(0, "environment"), Ranks(rank, 2), 1, seed)).tolist()
         for rank in range(2)
@@ -495,7 +495,7 @@ def test_an_interruption_of_one_rank_is_one_of_the_run(tmp_path, rank):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_what_is_not_finite_in_one_rank_ends_all_with_its_message(tmp_path, rank):
+def test_nan_in_one_rank_ends_all_with_its_message(tmp_path, rank):
     def fail() -> None:
         raise NonFiniteError("rewards", "first at [0]", {"rewards": torch.zeros(1)})
 
@@ -525,7 +525,7 @@ def test_what_is_not_finite_in_one_rank_ends_all_with_its_message(tmp_path, rank
         (["rank_timeout=0"], "rank_timeout=0: must be a number > 0"),
     ],
 )
-def test_what_ranks_cannot_do_is_refused_with_one_line_of_the_first(tmp_path, overrides, said):
+def test_settings_that_ranks_cannot_share_are_refused_with_one_line_of_the_first(tmp_path, overrides, said):
     codes, printed = run(tmp_path, *overrides)
     assert codes == [1, 1]
     assert printed == [f"metarl-train: {said}\n", "1\n"]

@@ -92,7 +92,7 @@ def test_every_job_is_listed_with_its_state_and_what_differs(shown):
     assert "5 jobs: 3 finished, 1 failed, 1 missing" in text
 
 
-def test_what_went_wrong_comes_first_with_the_end_of_the_log(shown):
+def test_failures_come_first_with_the_end_of_the_log(shown):
     text = "".join(shown.text)
     failed, missing = text.index("default-bb-seed1"), text.index("default-bb-seed2")
     assert text.index("What went wrong", text.index("Each run")) < failed < missing < text.index("Over seeds")
@@ -104,7 +104,7 @@ def test_a_page_on_what_went_well_does_not_speak_of_failures(runs, parsed):
     assert "wrong" not in "".join(shown.text)
 
 
-def test_what_runs_say_is_text_and_nothing_else(shown):
+def test_messages_of_runs_are_text_and_nothing_else(shown):
     assert "metarl-train -m seed=0,1,2 <b>" in "".join(shown.text)
     assert not {"script", "b", "img"} & {tag for tag, _ in shown.tags}
 

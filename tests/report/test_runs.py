@@ -40,7 +40,7 @@ def test_a_job_that_has_not_begun_is_known_by_what_was_typed(tmp_path):
     assert (run.text, run.provenance, run.log_end) == ("", {}, "")
 
 
-def test_what_another_run_left_in_a_missing_job_s_folder_is_not_looked_at(write_run):
+def test_files_of_another_run_in_a_missing_job_s_folder_are_ignored(write_run):
     folder = write_run(order="second")
     run = read(JobStatus("job", "missing", "its folder holds another run", folder, None, ["adaptation.order=first"]))
     assert run.settings == {"adaptation.order": "first"}

@@ -34,7 +34,7 @@ def test_keys_that_vary_are_found_with_the_seed_last(runs, keys):
     assert differing([known(settings) for settings in runs]) == keys
 
 
-def test_what_was_typed_for_missing_jobs_counts_only_for_keys_that_are_known():
+def test_overrides_of_missing_jobs_count_only_for_known_keys():
     """`inner_optimizer=adam` chooses a file, it is no key of a configuration."""
     one = known({"lr": "0.1", "order": "first"})
     missing = known({"lr": "0.5", "inner_optimizer": "adam"}, configured=False)

@@ -87,7 +87,7 @@ def test_a_traceback_is_printed_only_of_what_nobody_expected(error, shown, last,
     assert ("Traceback" in capsys.readouterr().err) is shown
 
 
-def test_of_an_environment_that_no_log_tells_of_its_own_traceback_is_printed(capsys):
+def test_the_traceback_of_an_environment_that_no_log_has_is_printed(capsys):
     @command("metarl-x")
     def act() -> None:
         with guarded("in reset"):
@@ -110,7 +110,7 @@ def test_other_ranks_leave_the_reason_to_the_first():
     assert end.value.code == 1
 
 
-def test_whatever_a_job_failed_of_its_reason_reaches_the_sweep():
+def test_the_reason_of_a_failed_job_reaches_the_sweep():
     assert str(pickle.loads(pickle.dumps(JobFailed("why")))) == "why"
 
 

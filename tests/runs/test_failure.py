@@ -143,19 +143,19 @@ def require_ended_well(folder: Path, deed: str, code: int, session: int, printed
 
 
 @pytest.mark.parametrize("deed", ["raises", "exits", "dies", "hangs", "observes_nothing"])
-def test_in_this_process(tmp_path, deed):
+def test_a_failure_in_this_process_ends_the_run_with_its_reason(tmp_path, deed):
     require_ended_well(tmp_path, deed, *run_forked(tmp_path, deed, IN_PROCESS))
 
 
 @pytest.mark.parametrize("deed", ["raises", "hangs", "dies_in_c", "pays_nothing"])
-def test_in_forked_workers(tmp_path, deed):
+def test_a_failure_in_forked_workers_ends_the_run_with_its_reason(tmp_path, deed):
     require_ended_well(tmp_path, deed, *run_forked(tmp_path, deed, FORKED))
 
 
 @pytest.mark.slow  # each worker imports everything
 @pytest.mark.parametrize("workers", [SPAWNED, SERVED], ids=["spawn", "forkserver"])
 @pytest.mark.parametrize("deed", [deed for deed in SAID if deed != "dies"])
-def test_in_workers_started_otherwise(tmp_path, deed, workers):
+def test_a_failure_in_spawned_or_served_workers_ends_the_run_with_its_reason(tmp_path, deed, workers):
     """With a limit that a busy machine keeps, too."""
     require_ended_well(tmp_path, deed, *run_command(tmp_path, deed, [*workers, "environment_timeout=20"]))
 

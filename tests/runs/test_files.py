@@ -22,7 +22,7 @@ from metarl_exp.study import comparison, declaration
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b'{"state": "fini', b"\xff\xfe", b"{}}"])
-def test_what_is_not_json_is_damaged_and_the_message_begins_with_the_path(tmp_path, content):
+def test_a_file_that_is_no_json_is_damaged_and_the_message_begins_with_the_path(tmp_path, content):
     path = tmp_path / "status.json"
     path.write_bytes(content)
     with pytest.raises(DamagedFile, match=rf"^{path}: (it is empty|not JSON)"):
@@ -72,7 +72,7 @@ def test_yaml_with_a_wrong_bit_is_damaged_or_read_as_it_was(tmp_path, text):
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"a: b: c", b"\xff\xfe\x00", b"a: !!python/object/apply:os.getcwd []"])
-def test_what_is_not_plain_yaml_is_damaged_and_nothing_is_executed(tmp_path, content):
+def test_yaml_with_objects_is_damaged_and_nothing_is_executed(tmp_path, content):
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     with pytest.raises(DamagedFile, match=rf"^{path}: not YAML"):

@@ -6,7 +6,7 @@ from metarl_exp.checker.identity import Identified
 from metarl_exp.runs import provenance
 
 
-def test_it_says_what_is_needed_to_run_again():
+def test_provenance_says_what_is_needed_to_run_again():
     found = provenance.collect(
         3, "abc", "metarl-train tasks=cartpole", torch.device("cpu"), Identified({"id": "e"}, [0, 1]), {"wind": "0a"}
     )

@@ -45,7 +45,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
 
 
-def test_who_asks_whether_a_folder_is_held_keeps_nobody_out_however_long_it_takes(tmp_path):
+def test_asking_whether_a_folder_is_held_keeps_nobody_out_however_long_it_takes(tmp_path):
     """On a busy machine, asking whether a folder is held may hold its lock for long."""
     folder = RunFolder(tmp_path)
     with folder.lock():

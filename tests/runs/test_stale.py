@@ -232,7 +232,7 @@ def test_a_sweep_with_a_finished_job_of_other_code_does_not_begin(project):
     assert {job.reason for job in jobs.values()} == {"the code of weather has changed since"}
 
 
-def test_what_reads_a_run_refuses_one_of_other_code_unless_it_may_be_stale(project, monkeypatch):
+def test_readers_refuse_a_run_of_other_code_unless_it_may_be_stale(project, monkeypatch):
     project.train("tasks=wind")
     run = project.run()
     project.edit("weather.py", "0.2", "0.3")

@@ -40,7 +40,7 @@ def test_a_study_as_it_is_read(laboratory):
         ({"allow_mixed": "no"}, "allow_mixed='no': must be true or false"),
     ],
 )
-def test_what_is_not_allowed_is_refused_with_the_file_and_the_key(laboratory, changes, says):
+def test_a_wrong_declaration_is_refused_with_the_file_and_the_key(laboratory, changes, says):
     with pytest.raises(ValueError, match=f"table.yaml: .*{says}"):
         laboratory.declare(**changes)
 

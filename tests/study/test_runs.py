@@ -91,7 +91,7 @@ def test_interference_is_kept_as_means_over_tenths_of_a_run(laboratory):
     assert points["outer/tasks_made_worse"] == [0.5] * 10
 
 
-def test_what_is_missing_is_named_as_far_as_it_can_be_and_costed(laboratory):
+def test_missing_runs_are_named_as_far_as_possible_and_costed(laboratory):
     choose = {"key": "inner_optimizer.lr", "values": [0.1, 0.2], "seeds": [0]}
     study = laboratory.declare(rows=[{"name": "A", "choose": choose}, {"name": "B", "overrides": ["iterations=4"]}])
     lacking = cost.missing(study, {})

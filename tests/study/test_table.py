@@ -130,7 +130,7 @@ def test_the_exact_table_of_a_sweep_with_a_seed_missing_one_failed_and_one_of_an
 ODD = "[x] 50%_&#$x^2~{y}\\\\input{z}|*a*\n_b_ <img src=x> `c`"
 
 
-def test_what_a_study_names_is_text_in_markdown_and_in_latex(laboratory):
+def test_names_in_a_study_are_text_in_markdown_and_in_latex(laboratory):
     """And is one line: of a comment, of a row, of a list."""
     study = laboratory.declare(
         title="A\n\\input{/etc/passwd}", rows=[{"name": ODD}], columns=[{"name": ODD, "measure": "return", "after": 0}]
@@ -237,7 +237,7 @@ def test_a_figure_speaks_of_published_numbers_only_if_there_are_any(laboratory, 
 
 
 @pytest.mark.parametrize(("measure", "improvement"), [("samples_to", "1.0"), ("worse", "0.5"), ("return", "0.0")])
-def test_what_improves_is_more_return_and_fewer_samples(laboratory, measure, improvement):
+def test_more_return_and_fewer_samples_are_improvements(laboratory, measure, improvement):
     """B reaches 4 before A does, makes as few tasks worse, and ends below A."""
     settings = {"samples_to": {"threshold": 4.0, "curve": "return", "step": 1}}.get(measure, {"after": 1})
     study = laboratory.declare(

@@ -123,7 +123,7 @@ def test_the_target_reward_falls_linearly_to_zero(x, target, reward):
     assert env.step(torch.ones(1, 1, dtype=torch.int64)).reward.item() == pytest.approx(reward, abs=1e-6)
 
 
-def test_what_is_hidden_leaves_the_physics_of_the_tasks_and_the_observation_alone():
+def test_hiding_leaves_the_physics_of_the_tasks_and_the_observation_alone():
     rows = {
         h: cartpole(h, **RANGES).sample(4, torch.Generator().manual_seed(2)) for h in ("none", "force_sign", "target")
     }

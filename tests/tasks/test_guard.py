@@ -50,7 +50,7 @@ def test_a_limit_that_ran_out_while_an_inner_guard_waited_is_not_forgotten():
         outer()
 
 
-def test_what_is_not_to_be_hurried_takes_nothing_from_the_limit_around_it():
+def test_an_unlimited_block_takes_nothing_from_the_limit_around_it():
     seen = []
 
     def outer():
@@ -180,7 +180,7 @@ CHANGES = {
 
 @pytest.mark.usefixtures("_nothing_changed_yet")
 @pytest.mark.parametrize("name", PROCESS)
-def test_what_foreign_code_changes_is_put_back_for_others_and_found_again_by_it(name):
+def test_state_changed_by_foreign_code_is_put_back_for_others_and_found_again_by_it(name):
     """After an exception as well."""
     read, _ = PROCESS[name]
     ours = read()
@@ -205,7 +205,7 @@ def test_foreign_code_may_take_gradients_where_there_are_none():
 
 
 @pytest.mark.usefixtures("_nothing_changed_yet")
-def test_what_only_we_change_is_so_for_foreign_code_too():
+def test_state_changed_by_us_is_seen_by_foreign_code():
     with foreign():
         pass
     torch.set_num_threads(torch.get_num_threads() + 1)

@@ -59,7 +59,7 @@ def test_a_used_environment_is_as_good_as_a_new_one(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_it_can_be_filmed(name):
+def test_a_preset_can_be_filmed(name):
     pytest.importorskip("pygame")
     env, _ = start(tasks := preset(name), tasks_row(tasks))
     env.step(random_actions(tasks, (1, 1)))
@@ -74,7 +74,7 @@ def tasks_row(tasks):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_it_says_where_its_numbers_come_from(name):
+def test_a_preset_says_where_its_numbers_come_from(name):
     libraries = preset(name).libraries
     assert libraries[0] == "gymnasium"
     assert len(libraries) == 1 + (PRESETS[name] is not None)

@@ -76,7 +76,7 @@ def test_actions_reach_the_episode_that_they_were_chosen_for():
     torch.testing.assert_close(env.step(action).reward, 2 * action[..., 0])
 
 
-def test_what_a_batch_answers_stays_as_it_was():
+def test_answers_of_a_batch_stay_as_they_were():
     env, observation = start(scripted(), rows([1.0]))
     before = observation.clone()
     step = act(env, 0.5, (1, 1))
@@ -196,7 +196,7 @@ def test_a_method_is_called_before_every_reset():
     assert inner[0].masses.tolist() == [0.75] * 3
 
 
-def test_what_a_method_raises_is_a_failure_of_its_task():
+def test_an_exception_of_a_method_is_a_failure_of_its_task():
     env = scripted({"mass": {"method": "inner.set_masses", "uniform": [0, 1]}}).make_env(
         rows([-1.0]), 1, torch.Generator(), CPU
     )

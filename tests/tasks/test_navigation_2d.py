@@ -43,7 +43,7 @@ def test_starts_at_the_origin_and_moves_by_the_action():
         ("clipped", [0.05, -0.01], [0.05, -0.01]),
     ],
 )
-def test_what_an_action_means(action_map, action, move):
+def test_actions_are_velocities_of_the_point(action_map, action, move):
     """Trap 9: published is that [−1, 1] is stretched onto ±0.1, not that the output is clipped there."""
     _, (step,) = play(navigation(action_map), torch.ones(1, 2), torch.tensor(action).view(1, 1, 1, 2))
     torch.testing.assert_close(step.observation[0, 0], torch.tensor(move))

@@ -27,7 +27,7 @@ def test_observations_end_with_the_task_and_all_else_is_the_same():
         assert torch.equal(getattr(steps[0], field), getattr(steps[1], field))
 
 
-def test_of_a_key_the_tables_are_seen():
+def test_an_oracle_sees_the_tables_of_a_key():
     mdps = TabularMDP(states=3, actions=2, horizon=4)
     told, generator = Oracle(mdps), torch.Generator().manual_seed(0)
     tasks = told.sample(2, generator)
@@ -37,7 +37,7 @@ def test_of_a_key_the_tables_are_seen():
     torch.testing.assert_close(seen, torch.cat([rewards.flatten(1), transitions.flatten(1)], 1).float())
 
 
-def test_what_does_not_depend_on_the_observation_is_kept_and_nothing_is_made_up():
+def test_an_oracle_keeps_protocols_that_ignore_the_observation_and_invents_none():
     navigation, cartpole = Navigation2D(100, "scaled", False), wiring.component("tasks", wiring.compose().tasks)
     told = Oracle(navigation)
     assert isinstance(told, Drawable)

@@ -144,7 +144,7 @@ def test_every_episode_has_luck_of_its_own_and_the_same_task():
         assert ((rewards[..., t].double().mean(1) - expected).abs() < 4 / 20_000**0.5).all()
 
 
-def test_what_depends_on_the_observation_is_not_kept():
+def test_trials_drop_protocols_that_depend_on_the_observation():
     trials = Trials(Navigation2D(4, "scaled", False), 2)
     assert isinstance(trials, Divisible)
     assert not isinstance(trials, Drawable)

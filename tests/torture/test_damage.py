@@ -60,7 +60,7 @@ def test_a_run_from_before_there_were_digests_goes_on_as_before(victim, stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_nothing_can_be_made_from_is_refused_and_nothing_else_is_changed(victim, stage):
+def test_a_folder_beyond_repair_is_refused_and_left_as_it_was(victim, stage):
     """A run from before checkpoints had its provenance and the best θ."""
     victim.harm(stage, "provenance.json", b"")
     for name in victim.files(stage):

@@ -34,7 +34,7 @@ def warm():
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("when", ["__init__", "reset", "step", "close"])
 @pytest.mark.parametrize("deed", ["hangs", "raises", "exits", "dies"])
-def test_whatever_goes_wrong_wherever_the_run_ends_and_says_where(tmp_path, tally, deed, when, where):
+def test_a_failure_of_any_kind_ends_the_run_which_says_where(tmp_path, tally, deed, when, where):
     """Those of workers go wrong there alone, not where the environment is looked at before."""
     in_workers = ["+tasks.kwargs.in_workers=true"] if where != "in process" and when != "step" else []
     code, session, printed = run_forked(

@@ -193,7 +193,7 @@ def require_refused(cases: list[tuple[str, list[str], str]], capsys: Any, tally:
 
 
 @pytest.mark.parametrize("base", BASES, ids=" ".join)
-def test_what_is_made_wrong_was_right(base):
+def test_every_mutated_override_was_right_before(base):
     wiring.assemble(wiring.compose(base))
 
 

@@ -212,7 +212,7 @@ def test_a_folder_made_to_harm_is_refused_in_one_line_by_all_that_build_a_run(ki
         assert not list(place.root.glob("evaluation*"))
 
 
-def test_what_is_trusted_is_named_before_it_runs(place, capfd):
+def test_trusted_code_is_named_before_it_runs(place, capfd):
     """Which also shows that these folders do harm, and the mark when it is done."""
     place.configure("tasks", {"_target_": "evilmodule.Tasks"})
     assert "tasks._target_=evilmodule.Tasks" in evaluated(place)

@@ -22,7 +22,7 @@ def test_the_fingerprint_changes_with_a_number_and_not_with_the_spelling_of_it()
 @pytest.mark.parametrize(
     "override", ["seed=3", "tracker=none", "device=cpu", "threads=1", "restart=true", "output_root=elsewhere"]
 )
-def test_what_cannot_change_numbers_is_not_in_the_fingerprint(override):
+def test_keys_that_cannot_change_numbers_are_not_in_the_fingerprint(override):
     assert wiring.fingerprint(wiring.compose([override])) == wiring.fingerprint(wiring.compose())
 
 
@@ -147,7 +147,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(override, message):
     ],
     ids=" ".join,
 )
-def test_what_a_constructor_or_hydra_takes_can_be_added(overrides):
+def test_keys_that_a_constructor_or_hydra_takes_can_be_added(overrides):
     wiring.check_overrides(overrides)
     wiring.assemble(wiring.compose(["tracker=none", "policy.hidden_sizes=[4]", *overrides]))
 
@@ -199,7 +199,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra():
 
 
 @pytest.mark.parametrize("override", ["seed=1,2,3", "tasks=cartpole", "hydra.run.dir=x", "inner_optimizer=adam"])
-def test_what_is_right_passes(override):
+def test_a_right_value_passes(override):
     wiring.check_overrides([override])
 
 

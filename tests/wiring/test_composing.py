@@ -40,7 +40,7 @@ def test_a_configuration_is_the_one_that_hydra_composes(overrides):
         assert OmegaConf.to_yaml(composing.compose(overrides)) == OmegaConf.to_yaml(expected)
 
 
-def test_what_is_composed_once_is_not_changed_by_what_is_set_in_it():
+def test_a_cached_configuration_is_not_changed_by_values_set_in_a_copy():
     composing.compose(["seed=5", "policy.hidden_sizes=[3]"]).tasks.horizon = 1
     assert OmegaConf.to_yaml(composing.compose([])) == OmegaConf.to_yaml(by_hydra([]))
 

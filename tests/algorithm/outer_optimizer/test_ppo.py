@@ -52,7 +52,7 @@ def test_groups_are_of_all_tasks_once_an_epoch_and_begin_elsewhere_in_the_next(p
         ppo(minibatches=4).step(function)
 
 
-def test_it_ends_early_where_the_policies_have_gone_too_far(problem):
+def test_ppo_ends_early_where_the_policies_have_gone_too_far(problem):
     function = promp(problem, lr=0.03)
     far = [ppo(lr=0.01, epochs=n).step(function)[1]["outer/kl"] for n in (1, 2)]
     theta, report = ppo(lr=0.01, epochs=9, max_kl=sum(far) / 2).step(function)

@@ -152,7 +152,7 @@ def test_non_positive_curvature_leaves_theta_and_is_counted(scale):
         ("second", "first", "second"),
     ],
 )
-def test_which_order_the_curvature_has(curvature, adaptation, used):
+def test_the_curvature_has_the_order_asked_for(curvature, adaptation, used):
     function = Quadratic()
     function.adaptation = SimpleNamespace(order=adaptation)
     trpo(curvature=curvature).step(function)

@@ -147,7 +147,7 @@ def test_a_service_that_hangs_is_killed_in_time_and_the_next_run_has_a_new_one(t
 
 
 @pytest.mark.parametrize(("said", "meant"), [("dryrun", "offline"), ("", "offline"), ("run", "online")])
-def test_what_wandb_mode_may_say_as_well_is_understood(monkeypatch, said, meant):
+def test_every_value_of_wandb_mode_is_understood(monkeypatch, said, meant):
     monkeypatch.setenv("WANDB_MODE", said)
     config = wiring.compose([])
     assert wiring.component("tracker", config.tracker).mode == meant

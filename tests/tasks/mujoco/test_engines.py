@@ -67,7 +67,7 @@ def test_an_episode_is_the_same_alone_and_in_a_batch(make, actions, distribution
         assert len(set(lengths.tolist())) > 1
 
 
-def test_what_was_given_out_is_not_written_to_again(make, actions, distribution):
+def test_returned_arrays_are_not_written_to_again(make, actions, distribution):
     env = make(distribution)
     action = actions(env, 4)
     first = seen(env, action)

@@ -74,6 +74,6 @@ def test_rewards(goal, task, expected):
         (lambda: Position("disc", 3.0, None), "tasks.bonus=None"),
     ],
 )
-def test_what_is_no_goal_is_refused(make, match):
+def test_a_meaningless_goal_is_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()

@@ -118,7 +118,7 @@ def test_an_unstable_simulation_is_told_by_its_place_in_the_whole(distributions,
     assert torch.get_num_threads() == 2
 
 
-def test_what_is_not_finite_is_told_by_its_place_in_the_whole(distributions, make, threads, monkeypatch):
+def test_nan_in_a_half_is_reported_by_its_place_in_the_whole(distributions, make, threads, monkeypatch):
     threads(2)
     distribution = distributions("half_cheetah_rllab")
     env = make(distribution, [[1.0], [1.0], [1.0], [2.0]], 2)

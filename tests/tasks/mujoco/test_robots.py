@@ -223,7 +223,7 @@ def test_start(distributions, make, name, position, velocity, bounded):
 
 
 @pytest.mark.parametrize("name", ["ant", "walker2d", "hopper", "humanoid"])
-def test_who_is_healthy_is_gymnasiums_judgement(distributions, make, name):
+def test_health_is_judged_as_by_gymnasium(distributions, make, name):
     """Of states near the limits, and of broken ones."""
     distribution = distributions(name)
     env = make(distribution, nominal(distribution, name), 300)

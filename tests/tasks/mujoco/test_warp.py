@@ -140,7 +140,7 @@ def test_the_identity_of_the_tasks_tells_the_engine():
         ("walker2d_body", "each task has a body of its own"),
     ],
 )
-def test_what_warp_does_not_step_is_refused_with_the_reason(tasks, reason):
+def test_robots_that_warp_cannot_step_are_refused_with_the_reason(tasks, reason):
     with pytest.raises(ValueError, match=f"^tasks.engine='warp' with .*{reason}.*; take c$"):
         wiring.task_distribution(wiring.compose([f"tasks={tasks}", "tasks.engine=warp"]))
 

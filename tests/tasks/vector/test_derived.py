@@ -271,7 +271,7 @@ def test_only_tasks_whose_numbers_have_changed_have_another_version(id, attribut
     assert tasks_of(id, x=attribute).version == version
 
 
-def test_what_is_known_of_an_environment_is_true_of_a_new_one():
+def test_derived_attributes_are_those_of_a_new_environment():
     """Formulas of the nominal environments, against what their constructors computed."""
     for id in ("CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0", "HalfCheetah-v5", "Humanoid-v5"):
         env = gymnasium.make(id).unwrapped

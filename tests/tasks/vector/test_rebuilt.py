@@ -55,7 +55,7 @@ def answered_otherwise(tasks):
 
 @pytest.mark.parametrize("attribute", ["mass", "arm", "unwrapped.mass"])
 @pytest.mark.parametrize(("kind", "stale"), [("self", True), ("argument", True), ("late", False)])
-def test_what_a_constructor_computes_from_an_attribute_shows(kind, attribute, stale):
+def test_attributes_computed_by_a_constructor_show(kind, attribute, stale):
     """Be it an attribute of the instance or of its class, or an argument of its name."""
     found = answered_otherwise(tasks_of("Lever-v0", {"attribute": attribute}, kind=kind))
     assert (found is not None) == stale
@@ -78,7 +78,7 @@ def test_the_bounds_of_an_action_would_show_as_well(monkeypatch, id):
     assert answered_otherwise(tasks_of(id, place)) is not None
 
 
-def test_it_cannot_be_done_without_such_an_attribute_without_a_class_or_against_the_constructor():
+def test_rebuilding_needs_the_attribute_a_class_and_a_willing_constructor():
     assert tasks_of("Lever-v0", {"argument": "mass"}, kind="late").rebuilt() is None
     assert tasks_of("tests.environments:Scripted-v0", {"attribute": "inner.masses[0]"}).rebuilt() is None
     assert tasks_of("Lever-v0", {"attribute": "mass"}, kind="particular").rebuilt() is None

@@ -72,7 +72,7 @@ def test_the_same_generator_draws_the_same():
         ([0, 1], r"tasks.vary.x=\[0, 1\]: must say a place"),
     ],
 )
-def test_what_means_nothing_is_refused(settings, message):
+def test_a_meaningless_variation_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         variation("x", settings)
 

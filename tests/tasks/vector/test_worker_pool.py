@@ -224,7 +224,7 @@ def test_a_worker_that_is_stopped_between_two_samplings_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("deed", "said"), [("hangs", "TimeoutError: no answer within the limit"), ("dies", "SystemExit: os._exit(7)")]
 )
-def test_what_goes_wrong_before_the_first_step_of_a_worker_names_environment_and_call(when, deed, said):
+def test_a_failure_before_the_first_step_of_a_worker_names_environment_and_call(when, deed, said):
     with pytest.raises(EnvironmentFailure) as caught:
         roll(tasks_of(deed, when=when, in_workers=True), (0.5, 0.6), trajectories=1)
     assert re.match(r"^reset: task [01] \(mass=0\.[56]\), trajectory 0: ", str(caught.value))
