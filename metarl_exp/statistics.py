@@ -9,6 +9,7 @@ infinitely wide. Every function raises ValueError for arrays of another shape, a
 
 import math
 from collections.abc import Callable, Container, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -45,8 +46,13 @@ def t_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return Interval(mean, -math.inf, math.inf, n)
-    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    half = float(_student_quantile(0.5 + confidence / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
+
+
+@cache
+def _student_quantile(probability: float, degrees_of_freedom: int) -> float:
+    return stats.t.ppf(probability, degrees_of_freedom)
 
 
 def paired_difference(x: np.ndarray, y: np.ndarray, confidence: float = CONFIDENCE) -> Interval:

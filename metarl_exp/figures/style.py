@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ STYLE: Any = {
     "savefig.bbox": "tight",
     "pdf.fonttype": 42,  # text stays text; publishers refuse the other kind
 }
+KINDS = ("pdf", "png")  # of files that a figure is saved as
 SIZE = (4.6, 3.1)  # inches: about a column of a two-column paper
 MARKS: Any = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}  # of a line's points
 
@@ -51,11 +53,12 @@ def look(number: int) -> Look:
     return Look(*(kind[number % len(kind)] for kind in kinds))
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write `name`.png and `name`.pdf, the same bytes for the same figure; the path of the PNG."""
+def save(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = KINDS) -> Path:
+    """Write `name`.pdf and `name`.png, or some `kinds` of them, the same bytes for the same figure; the PNG's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, timeless in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+    timeless: dict[str, Any] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    for kind in kinds:
         content = io.BytesIO()
-        figure.savefig(content, format=kind, metadata=timeless)
+        figure.savefig(content, format=kind, metadata=timeless[kind])
         write_atomically(folder / f"{name}.{kind}", content.getvalue())
     return folder / f"{name}.png"

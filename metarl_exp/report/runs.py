@@ -17,6 +17,7 @@ from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import JobStatus
 
 LOG_LINES = 20  # of the end of a log
+AS_TYPED = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class Run(NamedTuple):
@@ -77,10 +78,9 @@ def _read(run: Run, folder: RunFolder, drawn: Callable[[str], bool]) -> Run:
     if path.is_file():
         with making_sense_of(path):
             settings = flat(read_yaml(path))
-        text = path.read_text(encoding="utf-8", errors="replace")
-        run = Run(run.status, text, settings, folder.provenance() or {}, *run[4:])
+        run = run._replace(text=path.read_text(encoding="utf-8", errors="replace"), settings=settings)
     if run.status.state != "finished":
-        return run
+        return run._replace(provenance=folder.provenance() or {})
     provenance: Any = folder.provenance("results_version", "environment.id", "environment.physics")
     evaluation: Any = folder.evaluation("tasks.n", "protocol.steps")
     with making_sense_of(folder.path / "evaluation.json"):
@@ -134,7 +134,9 @@ def _typed(overrides: Iterable[str]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    return repr(value) if type(value) in (int, float) else AS_TYPED.encode(value)
 
 
 def _end(log: Path) -> str:

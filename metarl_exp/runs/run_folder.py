@@ -67,6 +67,13 @@ def _locked(file: TextIO, kind: int) -> bool:
     return lock_file(file, kind | fcntl.LOCK_NB)
 
 
+def _links(folder: Path) -> list[Path]:
+    """The links in a folder; none if it cannot be looked into."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [Path(entry) for entry in entries if entry.is_symlink()]
+    return []
+
+
 class _Log(logging.FileHandler):
     """A log file that fails nobody: a record that there is no room for is lost, and what ends the run says why."""
 
@@ -159,9 +166,9 @@ class RunFolder:
 
         What a tracker keeps in a folder of its own is not looked at: W&B links its logs there.
         """
-        paths = (path for part in ("", *PARTS) for path in (self.path / part).glob("*"))
-        links = sorted(path for path in paths if path.is_symlink() and not is_inside(path, self.path))
-        return [f"{link.relative_to(self.path)} → {os.readlink(link)}" for link in links]
+        links = sorted(link for part in ("", *PARTS) for link in _links(self.path / part))
+        out = [link for link in links if not is_inside(link, self.path)]
+        return [f"{link.relative_to(self.path)} → {os.readlink(link)}" for link in out]
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write a JSON file atomically, with a line for each list of plain values; numbers have to be finite.

@@ -57,3 +57,8 @@ def test_a_figure_is_saved_twice_with_the_same_bytes_and_no_date(tmp_path):
     for path in (one, one.with_suffix(".pdf")):
         assert path.read_bytes() == (two.parent / path.name).read_bytes()
     assert b"CreationDate" not in one.with_suffix(".pdf").read_bytes()
+
+
+def test_a_figure_for_a_page_is_a_png_alone(tmp_path):
+    path = save(Figure(), tmp_path, "figure", kinds=("png",))
+    assert list(tmp_path.iterdir()) == [path]
