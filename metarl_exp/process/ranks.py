@@ -5,11 +5,13 @@ the tasks and takes the same step; nothing above this module knows how they talk
 which every operation is the identity.
 
 A rank that ends says so beforehand in the store that the ranks have met in, with the reason; one that says nothing was
-lost. A collective operation with a rank that has ended fails at once, since its connections are closed.
+lost. A collective operation with a rank that has ended fails at once, since its connections are closed. How long the
+others are waited for is counted here and not by gloo, which also counts the time in which the process was stopped.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
@@ -27,9 +29,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
+from metarl_exp.process.awake import Countdown
+
 GRACE = 5.0  # s: who has not said within it why it ended, after somebody noticed that something is wrong, is lost
 THREADS = torch.get_num_threads()  # what torch takes by itself
-WAIT = timedelta(days=30)  # for what rank 0 does alone, which may take long
+WAIT = timedelta(days=30)  # of gloo itself: longer than anything takes
 
 
 class RankFailure(RuntimeError):
@@ -117,11 +121,13 @@ class Processes(Ranks):
     """The ranks of a run as processes that have met, by `torch.distributed`: gloo for the CPU, NCCL for CUDA.
 
     `timeout` is in seconds: a collective operation in which others are waited for longer fails, as does one with a
-    rank that has ended. RankFailure is then raised.
+    rank that has ended. RankFailure is then raised. Only time in which this process ran counts; but until the ranks
+    have met, and in the vectors that go by NCCL, all time does.
     """
 
     def __init__(self, place: Place, timeout: float, cuda: bool) -> None:
         super().__init__(place.rank, place.size)
+        self._timeout = timeout
         self._store, *_ = next(iter(rendezvous("env://", timeout=timedelta(seconds=timeout))))
         self._store.set(f"process/{self.rank}", f"process {os.getpid()} on {platform.node()}")
         dist.init_process_group(
@@ -138,32 +144,58 @@ class Processes(Ranks):
     def gather(self, x: Tensor) -> Tensor:
         own = x.detach().contiguous()
         everyone = [torch.empty_like(own) for _ in range(self.size)]
-        self._together(x, lambda: dist.all_gather(everyone, own))
+        self._together(x, lambda group: dist.all_gather(everyone, own, group, async_op=True))
         return torch.stack(everyone, dim=1).flatten(0, 1)
 
     def mean(self, x: Tensor) -> Tensor:
         total = x.detach().clone()
-        self._together(x, lambda: dist.all_reduce(total))
+        self._together(x, lambda group: dist.all_reduce(total, group=group, async_op=True))
         return total / self.size
 
     def broadcast(self, x: Tensor, source: int = 0) -> Tensor:
         told = x.detach().clone()
-        self._together(x, lambda: dist.broadcast(told, source))
+        self._together(x, lambda group: dist.broadcast(told, source, group, async_op=True))
         return told
 
     def tell(self, value: Any = None) -> Any:
         told = [value]
-        self._together(None, lambda: dist.broadcast_object_list(told, 0, group=self._patient))
+        with _failing():
+            dist.broadcast_object_list(told, 0, group=self._patient)
         return told[0]
 
-    def _together(self, x: Tensor | None, operation: Callable[[], Any]) -> None:
-        """A collective operation on such tensors, or RankFailure."""
+    def _together(self, x: Tensor, operation: Callable[[Any], Any]) -> None:
+        """A collective operation on such tensors, which a group of processes begins, or RankFailure."""
+        with _failing():
+            if x.is_cuda:  # NCCL does not notice who has ended: the ranks meet by gloo before
+                self._wait(dist.all_reduce(torch.zeros(1), group=self._patient, async_op=True))
+                operation(dist.group.WORLD).wait()
+            else:
+                self._wait(operation(self._patient))
+
+    def _wait(self, work: Any) -> None:
+        """Wait for an operation. A signal that interrupts it is heard afterwards, since the others count on it."""
+        countdown, interrupted, done = Countdown(self._timeout), None, False
+        while not done:
+            try:
+                done = self._answered(work, countdown)
+            except KeyboardInterrupt as error:
+                interrupted = error
+        if interrupted:
+            raise interrupted
+
+    def _answered(self, work: Any, countdown: Countdown) -> bool:
+        """Whether an operation ends within a slice of its limit. Raises RuntimeError if it fails or is late."""
         try:
-            if x is not None and x.is_cuda:  # NCCL does not notice who has ended: the ranks meet by gloo before
-                dist.all_reduce(torch.zeros(1))
-            operation()
+            work.wait(timedelta(seconds=countdown.pause))
         except RuntimeError as error:
-            raise RankFailure(f"another rank has ended or does not answer: {error}") from error
+            if work.is_completed():
+                raise
+            if countdown.look() > 0:
+                return False
+            # A group waits for what it has begun when it is closed: this one stays, until the process ends.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._patient))
+            raise RuntimeError(f"no answer within {self._timeout:g} s") from error
+        return True
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -218,6 +250,15 @@ class Processes(Ranks):
         with suppress(RuntimeError):
             self._store.set(f"ended/{self.rank}", json.dumps({"state": state, "reason": reason, "details": details}))
         dist.destroy_process_group()
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Raise RankFailure if a collective operation in the block fails."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankFailure(f"another rank has ended or does not answer: {error}") from error
 
 
 @contextmanager

@@ -13,20 +13,19 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from metarl_exp import figures, wiring
 from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.commands import train
-from metarl_exp.process import ranks
+from metarl_exp.process import awake, ranks
+from metarl_exp.process.awake import Countdown
 from metarl_exp.process.ranks import ALONE, Place, Processes, RankFailure, Ranks, joined
 from metarl_exp.process.streams import RankGenerator, draw, stream
 from metarl_exp.runs.run_folder import RunFolder
@@ -333,7 +332,7 @@ HEARING_ALL, HEARING_NOTHING = waiting(PATIENCE), waiting(SHORT)
 
 def lose_patience() -> None:
     """Have operations of this rank run out of time soon, once the ranks have met, which takes what it takes."""
-    _set_pg_timeout(timedelta(seconds=SHORT))
+    ranks.Countdown = lambda limit: Countdown(SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -436,18 +435,62 @@ def test_a_rank_that_does_not_answer_is_lost_after_the_timeout(tmp_path):
 def test_a_rank_that_answers_too_late_is_no_interruption(tmp_path):
     left = tmp_path / "left"
     late = at_iteration(1, 1, lambda: until(left.exists))
-    before = all_of(HEARING_ALL, at_iteration(1, 0, lose_patience), late, in_the_verdict(left.touch))
+    before = all_of(HEARING_NOTHING, at_iteration(1, 0, lose_patience), late, in_the_verdict(left.touch))
     assert run(tmp_path, *ADAM, before=before)[0] == [1, 1]
     status = folder_of(tmp_path).read_json("status.json")
     assert status["state"] == "failed"
-    assert status["reason"].startswith("another rank has ended or does not answer: ")
+    assert status["reason"].startswith("lost rank 1 ")
 
 
 def test_operations_have_the_timeout_that_ranks_join_with():
-    def act(_: Ranks) -> float:
-        return dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+    def act(processes: Ranks) -> list[float]:
+        limits = []
+        ranks.Countdown = lambda limit: limits.append(limit) or Countdown(limit)
+        processes.mean(torch.zeros(1))
+        return limits
 
-    assert in_ranks(act) == [PATIENCE, PATIENCE]
+    assert in_ranks(act) == [[PATIENCE], [PATIENCE]]
+
+
+def test_a_night_in_which_the_ranks_slept_costs_them_one_slice_of_the_timeout(tmp_path):
+    """On a clock that stands still but for that night; the second rank comes when the first has looked twice."""
+    looks, limit = tmp_path / "looks", 1.0
+
+    def asleep() -> float:
+        with looks.open("a") as file:
+            file.write(".")
+        return 8 * 3600.0 * (looks.stat().st_size > 1)
+
+    def join(place: Place) -> float:
+        with joined(place, PATIENCE, "cpu") as processes:
+            processes._timeout = limit
+            if place.rank == 0:
+                awake.time = SimpleNamespace(monotonic=asleep)
+            else:
+                until(lambda: looks.exists() and looks.stat().st_size > 2)
+            return processes.mean(torch.tensor(float(place.rank))).item()
+
+    results, _ = forked(join)
+    assert results == [0.5, 0.5]
+
+
+def test_a_signal_in_an_operation_is_heard_once_the_others_have_it(tmp_path):
+    class Signalled(Countdown):
+        def look(self) -> float:
+            (tmp_path / "signalled").touch()
+            raise KeyboardInterrupt
+
+    def act(processes: Ranks) -> str:
+        if processes.rank == 0:
+            ranks.Countdown = lambda limit: Signalled(SHORT)
+        else:
+            until((tmp_path / "signalled").exists)
+        try:
+            return str(processes.mean(torch.tensor(float(processes.rank))).item())
+        except KeyboardInterrupt:
+            return "interrupted"
+
+    assert in_ranks(act) == ["interrupted", "0.5"]
 
 
 def test_ranks_that_do_not_meet_fail_the_run_which_the_same_command_then_begins(tmp_path, one_process):

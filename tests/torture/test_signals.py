@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from metarl_exp import wiring
+from metarl_exp.process.ranks import joined
 from metarl_exp.runs.run_folder import RunFolder
 from tests.conftest import deterministic_part
+from tests.process.test_ranks import forked
 from tests.runs.test_failure import FORKED, ROOT, arguments, living, train_in_session
 from tests.waiting import PATIENCE, until
 
@@ -131,3 +134,31 @@ def test_joblib_s_workers_end_within_a_minute_of_a_launcher_that_is_killed(tmp_p
     assert time.monotonic() - killed < 60
     states = [RunFolder(path.parent).read_json("status.json")["state"] for path in tmp_path.glob("*/status.json")]
     assert states == ["interrupted", "interrupted"]
+
+
+def stop_for_longer_than(limit: float, ranks: list[int]) -> None:
+    """Stop some processes, this one among them, for longer than a limit."""
+    pid = os.fork()
+    if pid == 0:
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for rank in ranks:
+                os.kill(rank, number)
+            time.sleep(1.5 * limit if number == signal.SIGSTOP else 0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def test_ranks_that_are_stopped_for_longer_than_their_limit_go_on(tally):
+    limit = LIMIT / 2
+
+    def join(place):
+        with joined(place, limit, "cpu") as ranks:
+            own = torch.tensor([os.getpid()])
+            processes = ranks.gather(own).tolist()
+            if place.rank == 1:  # the first waits for it meanwhile
+                stop_for_longer_than(limit, processes)
+            return ranks.gather(own).tolist() == processes
+
+    results, _ = forked(join)
+    tally("signals to runs and their workers", "identical" if results == [True, True] else "changed")
+    assert results == [True, True]
