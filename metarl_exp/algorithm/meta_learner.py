@@ -35,6 +35,7 @@ from metarl_exp.process.streams import Streams, streams
 from metarl_exp.statistics import t_interval
 from metarl_exp.tasks import TaskDistribution
 from metarl_exp.tasks.base import Divisible
+from metarl_exp.tasks.guard import close
 from metarl_exp.types import Critic, Iteration, Policy
 from metarl_exp.validation import require_flag, require_integer, require_number
 
@@ -112,6 +113,10 @@ class Learner:
         with torch.no_grad():
             for name, p in self.adaptation.meta_parameters().items():
                 p.copy_(parameters[name])
+
+    def close(self) -> None:
+        """Let the tasks give back all that they hold. Raises EnvironmentFailure if they don't."""
+        close(self.task_distribution, self.sampler.limit)
 
     def train(self, epochs: int) -> list[Iteration]:
         """Run `epochs` meta-iterations and return their records."""

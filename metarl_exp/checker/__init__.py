@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 from metarl_exp.checker import answers, declared, independence
 from metarl_exp.checker.finding import FAULT, NOT_RUN, NOTE, PASSED, Finding, Seen, Subject, fault, not_run
-from metarl_exp.tasks.base import Closeable, TaskDistribution
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.tasks.guard import close, guarded
 from metarl_exp.types import EnvironmentFailure
 
 __all__ = ["FAULT", "LIMIT", "NOTE", "NOT_RUN", "PASSED", "Finding", "check"]
@@ -56,8 +56,7 @@ def check(
         seen = _examined(claim, subject) if sound else [not_run("needs what failed above")]
         sound = sound and (claim in CLAIMS or all(verdict != FAULT for verdict, _ in seen))
         findings += [Finding(claim.__name__.replace("_", " "), *found) for found in seen]
-    if isinstance(distribution, Closeable):
-        distribution.close()
+    close(distribution, LIMIT)
     return findings
 
 

@@ -18,7 +18,8 @@ from metarl_exp.checker.rehearsal import (
     random_actions,
     repeat,
 )
-from metarl_exp.tasks.base import Closeable, Rebuildable
+from metarl_exp.tasks.base import Rebuildable
+from metarl_exp.tasks.guard import close
 
 SHORT, LONG = 15, 400  # steps that do for most comparisons, and those in which an effect of the task must be seen
 COLUMNS = 8  # of a task, that are varied one at a time
@@ -145,8 +146,7 @@ def attributes_are_as_if_built_in(subject: Subject) -> Iterator[Seen]:
         yield note("not compared: no environments can be made that have these tasks' attributes from the beginning")
         return
     found = difference(subject.episodes, Subject(rebuilt).whole_episodes(0))
-    if isinstance(rebuilt, Closeable):
-        rebuilt.close()
+    close(rebuilt)
     if found:
         yield fault(
             f"an attribute that is set is not as one that the environment is made with: {found}; what its constructor "

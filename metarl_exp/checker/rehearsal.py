@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from metarl_exp.process.streams import stream
-from metarl_exp.tasks.base import Closeable, Divisible, TaskDistribution
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.base import Divisible, TaskDistribution
+from metarl_exp.tasks.guard import close, guarded
 from metarl_exp.types import BatchedEnv, Spec
 
 TASKS, STEPS = 3, 5  # of the rehearsal before a training; ours. A memory shows at once, and some steps take 10 ms
@@ -129,10 +129,10 @@ def repeat(distribution: TaskDistribution, tasks: Tensor, others: Tensor, action
 
     with global_generators(1):
         before, used = play(others), play(tasks)
-    _close(distribution)
+    close(distribution)
     with global_generators(2) as moved:
         new = play(tasks)
-    _close(distribution)
+    close(distribution)
     found = difference(used, new)
     if found and moved:
         found += f"; the global random generator of {' and '.join(moved)} was drawn from"
@@ -192,11 +192,6 @@ def require_repeatable(distribution: TaskDistribution, allow_stateful: bool, lim
             f"tasks: the same episodes have other numbers beside other tasks: {repetition.in_company}. Environments "
             "share something, such as an attribute of their class; allow_stateful=true trains all the same"
         )
-
-
-def _close(distribution: TaskDistribution) -> None:
-    if isinstance(distribution, Closeable):
-        distribution.close()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,8 +14,7 @@ from metarl_exp.process import allocator
 from metarl_exp.process.ranks import Place, Ranks, joined
 from metarl_exp.process.signals import terminated_as_interrupt
 from metarl_exp.runs import checkpoint
-from metarl_exp.tasks.base import Closeable
-from metarl_exp.types import NonFiniteError
+from metarl_exp.types import EnvironmentFailure, NonFiniteError
 
 
 def follow(config: DictConfig, place: Place) -> None:
@@ -44,5 +44,5 @@ def take_part(learner: Learner, iterations: int, ranks: Ranks, folder: Path) -> 
     except NonFiniteError as error:
         raise checkpoint.keep_batch(folder / f"failed_batch-rank{ranks.rank}.pt", error) from error
     finally:
-        if isinstance(learner.task_distribution, Closeable):
-            learner.task_distribution.close()
+        with suppress(EnvironmentFailure):
+            learner.close()

@@ -31,7 +31,7 @@ from metarl_exp.figures.film import Paint, Scene, Take
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.runs.ending import command
 from metarl_exp.runs.run_folder import RunFolder
-from metarl_exp.tasks.base import Closeable, Depicted, Episode, TaskDistribution
+from metarl_exp.tasks.base import Depicted, Episode, TaskDistribution
 from metarl_exp.types import BatchedEnv, Filmable, Trajectories
 from metarl_exp.validation import require_choice, require_integer, require_number
 
@@ -203,8 +203,7 @@ def replay(run: Path, settings: Sequence[str], trust: bool = False) -> Path:
     try:
         return make_film(learner, evaluation, learner.theta, filming, path)
     finally:
-        if isinstance(learner.task_distribution, Closeable):
-            learner.task_distribution.close()
+        learner.close()
 
 
 @command("metarl-replay")

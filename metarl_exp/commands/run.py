@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 import uuid
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -24,8 +24,7 @@ from metarl_exp.runs.progress import display
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import Sweep
 from metarl_exp.runs.tracker import RunInfo
-from metarl_exp.tasks.base import Closeable
-from metarl_exp.types import Iteration, NonFiniteError
+from metarl_exp.types import EnvironmentFailure, Iteration, NonFiniteError
 from metarl_exp.validation import installed_memory
 
 log = logging.getLogger("metarl_exp")
@@ -88,12 +87,11 @@ class Run:
         except NonFiniteError as error:
             raise checkpoint.keep_batch(self.folder.path / "failed_batch.pt", error) from error
         finally:
-            distribution = self.parts.learner.task_distribution
-            if isinstance(distribution, Closeable):
-                distribution.close()
             problem = tracker.finish(summary, drawn, failed)
             if problem:
                 self.console.print(problem)
+            with suppress(EnvironmentFailure) if failed else nullcontext():  # the first failure is the one to know
+                self.parts.learner.close()
 
     def threads(self) -> None:
         """torch's thread count: as the run began, for a continued one; rounding depends on it."""

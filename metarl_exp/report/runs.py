@@ -78,7 +78,8 @@ def _read(run: Run, folder: RunFolder, drawn: Callable[[str], bool]) -> Run:
     if path.is_file():
         with making_sense_of(path):
             settings = flat(read_yaml(path))
-        run = run._replace(text=path.read_text(encoding="utf-8", errors="replace"), settings=settings)
+        text = path.read_text(encoding="utf-8", errors="replace")
+        run = Run(run.status, text, settings, *run[3:])
     if run.status.state != "finished":
         return run._replace(provenance=folder.provenance() or {})
     provenance: Any = folder.provenance("results_version", "environment.id", "environment.physics")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from metarl_exp.process.awake import SHORTEST, Countdown
+from metarl_exp.tasks.base import Closeable
 from metarl_exp.types import EnvironmentFailure
 
 
@@ -88,6 +89,13 @@ def limited(where: str, limit: float | None) -> Iterator[None]:
             yield
     except (TimeoutError, SystemExit) as error:
         raise EnvironmentFailure(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def close(distribution: Any, limit: float | None = None) -> None:
+    """Close a task distribution that can be closed. Raises EnvironmentFailure as `guarded` does."""
+    if isinstance(distribution, Closeable):
+        with guarded("closing the tasks", limit):
+            distribution.close()
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, open_dict
 
 from metarl_exp.runs.run_folder import choose_folder
 from metarl_exp.runs.sweep import Job, Sweep, identifier
-from metarl_exp.tasks.base import Closeable
 from metarl_exp.wiring.assembly import assemble
 from metarl_exp.wiring.composing import compose
 from metarl_exp.wiring.fingerprint import NOT_IN_FINGERPRINT, fingerprint
@@ -64,9 +63,7 @@ def _job(sweep: Sweep, number: int, overrides: list[str], config: DictConfig) ->
     job = Job(config.hydra.sweep.subdir, config.seed, fingerprint(config), overrides)
     refuse_other_run(config, choose_folder(sweep.root / job.folder, config.restart))
     config.device = "cpu"
-    distribution = assemble(config).learner.task_distribution
-    if isinstance(distribution, Closeable):
-        distribution.close()
+    assemble(config).learner.close()
     return job
 
 

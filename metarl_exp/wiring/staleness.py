@@ -13,8 +13,8 @@ from metarl_exp.checker.identity import Identified, identified
 from metarl_exp.runs import provenance, sources
 from metarl_exp.runs.files import DamagedFile
 from metarl_exp.runs.run_folder import FolderRefused, RunFolder
-from metarl_exp.tasks.base import Closeable, TaskDistribution
-from metarl_exp.tasks.guard import guarded
+from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.tasks.guard import close, guarded
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
 from metarl_exp.wiring.composing import values
@@ -41,8 +41,7 @@ def environments(config: DictConfig) -> Identified:
     distribution = tasks_of(config.tasks, config.environment_timeout)
     with guarded("the golden rollout", config.environment_timeout):
         found = identified(name, distribution, settings)
-    if isinstance(distribution, Closeable):
-        distribution.close()
+    close(distribution, config.environment_timeout)
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from metarl_exp.tasks import guard
-from metarl_exp.tasks.guard import PROCESS, foreign, guarded, limited, unhurried
+from metarl_exp.tasks.guard import PROCESS, close, foreign, guarded, limited, unhurried
 from metarl_exp.types import EnvironmentFailure
 
 
@@ -136,6 +136,17 @@ def test_where_only_time_is_limited_other_exceptions_pass():
         time.sleep(60)
     with pytest.raises(EnvironmentFailure, match=r"^making: SystemExit: os._exit\(0\)$"), limited("making", 60):
         os._exit(0)
+
+
+def test_a_distribution_that_never_closes_is_a_failure_and_one_that_cannot_close_is_left():
+    class NeverCloses:
+        def close(self) -> None:
+            while True:
+                time.sleep(1)
+
+    with pytest.raises(EnvironmentFailure, match="closing the tasks: TimeoutError: no answer within 0.2 s"):
+        close(NeverCloses(), 0.2)
+    close(object(), 0.2)
 
 
 def test_outside_the_main_thread_there_is_no_alarm_but_the_failure_is_the_same():
