@@ -117,7 +117,11 @@ def load_theta(run: Path, which: str, like: Parameters) -> Parameters:
     require_choice("checkpoint", which, ["best", "latest"])
     if not run.is_dir():
         raise CheckpointError(f"{run} is not a folder: give that of a run, such as outputs/…")
-    theta = read(run / "checkpoints" / f"{which}.pt")["theta"]
+    try:
+        theta = read(run / "checkpoints" / f"{which}.pt")["theta"]
+    except CheckpointError as error:
+        again = "makes it again" if kept(run) else "runs it again, with restart=true"
+        raise CheckpointError(f"{error}; the run's own command {again}") from error
     found, wanted = ({n: tuple(p.shape) for n, p in x.items()} for x in (theta, like))
     if found != wanted:
         raise CheckpointError(f"{run} has another policy: its parameters are {found}, this run's {wanted}")

@@ -42,7 +42,8 @@ def find(folder: RunFolder, fingerprint: str, seed: int) -> Found:
     if lost or not finished:
         state, refused = checkpoint.read_latest(folder.path, fingerprint, seed, partial(_accept, folder))
     if ended and damaged and state is None:
-        raise FolderRefused("; ".join([*damaged, *refused.values(), f"no checkpoint is left to make it from; {AGAIN}"]))
+        reasons = dict.fromkeys([*damaged, *refused.values()])  # all may be the same
+        raise FolderRefused("; ".join([*reasons, f"no checkpoint is left to make it from; {AGAIN}"]))
     damaged = [f"{reason}; made again" for reason in damaged]
     if lost and (ended or checkpoint.kept(folder.path)):
         if state is None or "provenance" not in state:

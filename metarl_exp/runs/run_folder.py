@@ -19,6 +19,7 @@ from metarl_exp.runs.files import DamagedFile, read_json, require_key, with_dige
 
 PLAIN_LIST = re.compile(r'\[\n(?:\s+(?:[-+.\w]+|"[^"\\\s]*"),?\n)+\s*\]')  # of numbers, flags or single words
 PARTS = (".hydra", "checkpoints", "figures")  # folders within a run's, beside a tracker's
+WRITTEN = ("status.json", "provenance.json", "metrics.jsonl", "checkpoints")  # of which a run that began has some
 STATES = ("running", "finished", "failed", "interrupted")
 LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # no locks on this file system
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -34,7 +35,7 @@ def choose_folder(base: Path, restart: bool) -> Path:
     newest, number = base, 1
     while (path := base.with_name(f"{base.name}-r{number}")).exists():
         newest, number = path, number + 1
-    used = restart and any((newest / name).exists() for name in ("status.json", "provenance.json"))
+    used = restart and any((newest / name).exists() for name in WRITTEN)
     return path if used else newest
 
 

@@ -131,6 +131,16 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(("left", "said"), [(True, "makes it again"), (False, "runs it again, with restart=true")])
+def test_a_damaged_theta_is_refused_with_what_makes_it_again(tmp_path, left, said):
+    save(tmp_path / "checkpoints" / "best.pt", state(3))
+    (tmp_path / "checkpoints" / "best.pt").write_bytes(b"half")
+    if left:
+        save_latest(tmp_path, state(3))
+    with pytest.raises(CheckpointError, match=f"best.pt .*; the run's own command {said}$"):
+        load_theta(tmp_path, "best", like=THETA)
+
+
 def test_theta_of_another_policy_is_refused(tmp_path):
     save(tmp_path / "checkpoints" / "best.pt", state(3))
     assert torch.equal(load_theta(tmp_path, "best", like=THETA)["w"], THETA["w"])

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from metarl_exp.runs.files import DamagedFile, read_json
-from metarl_exp.runs.run_folder import FolderRefused, RunFolder
+from metarl_exp.runs.run_folder import FolderRefused, RunFolder, choose_folder
 from tests.waiting import PATIENCE
 
 
@@ -64,6 +64,16 @@ def recorded(path, iterations: int) -> RunFolder:
     for i in range(iterations):
         folder.append_metrics({"iteration": i, "return": i / 3})
     return folder
+
+
+@pytest.mark.parametrize("left", ["status.json", "provenance.json", "metrics.jsonl", "checkpoints"])
+def test_a_run_starts_over_in_a_new_folder_whatever_is_left_of_the_old_one(tmp_path, left):
+    base = tmp_path / "run"
+    base.mkdir()
+    assert choose_folder(base, restart=True) == base
+    (base / left).mkdir()
+    assert choose_folder(base, restart=True) == tmp_path / "run-r1"
+    assert choose_folder(base, restart=False) == base
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
