@@ -52,7 +52,7 @@ def t_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
 
 @cache
 def _student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    return stats.t.ppf(probability, degrees_of_freedom)
+    return float(stats.t.ppf(probability, degrees_of_freedom))
 
 
 def paired_difference(x: np.ndarray, y: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
