@@ -33,7 +33,7 @@ from meta_iteration import PackageLearner, Setting
 from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.process.allocator import keep_freed_memory
-from metarl_exp.process.ranks import Place, Ranks, joined
+from metarl_exp.process.ranks import ProcessInfo, Ranks, joined
 
 SIZES = (1, 2)
 Record = dict[str, Any]
@@ -50,7 +50,7 @@ def learner_of(setting: Setting, ranks: Ranks) -> Learner:
     return learner
 
 
-def work(place: Place, port: int, setting: Setting, pipe: Connection) -> None:
+def work(place: ProcessInfo, port: int, setting: Setting, pipe: Connection) -> None:
     """A meta-iteration whenever the pipe says so; answers with its seconds, those of the CPU, and its metrics."""
     names = {"RANK": place.rank, "WORLD_SIZE": place.size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in names.items()}
@@ -76,7 +76,7 @@ def measure(setting: Setting, iterations: int, patient: bool) -> Record:
         pipes[size] = []
         for rank in range(size):
             ours, theirs = context.Pipe()
-            arguments = Place(rank, size, rank, size), port, setting, theirs
+            arguments = ProcessInfo(rank, size, rank, size), port, setting, theirs
             context.Process(target=work, args=arguments, daemon=True).start()
             theirs.close()  # or the death of the process would go unnoticed here
             pipes[size].append(ours)

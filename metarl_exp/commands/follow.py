@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 from metarl_exp import wiring
 from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.process import allocator
-from metarl_exp.process.ranks import Place, Ranks, joined
+from metarl_exp.process.ranks import ProcessInfo, Ranks, joined
 from metarl_exp.process.signals import terminated_as_interrupt
 from metarl_exp.runs import checkpoint
 from metarl_exp.types import EnvironmentFailure, NonFiniteError
 
 
-def follow(config: DictConfig, place: Place) -> None:
+def follow(config: DictConfig, place: ProcessInfo) -> None:
     """Run the iterations of a rank other than the first, and nothing beside. The first rank says how all ended."""
     allocator.keep_freed_memory()
     try:
@@ -27,7 +27,7 @@ def follow(config: DictConfig, place: Place) -> None:
         ):
             config.init_from = None  # the first rank has it
             learner = wiring.assemble(config, ranks).learner
-            if told := ranks.tell():  # nothing if there is nothing left to do
+            if told := ranks.broadcast_object():  # nothing if there is nothing left to do
                 threads, state, folder = told
                 torch.set_num_threads(threads)
                 learner.restore(state)
@@ -40,7 +40,7 @@ def take_part(learner: Learner, iterations: int, ranks: Ranks, folder: Path) -> 
     """The meta-iterations that are left, each when the first rank has judged and saved the one before."""
     try:
         for _ in learner.iterations(iterations - learner.iteration):
-            ranks.tell()
+            ranks.broadcast_object()
     except NonFiniteError as error:
         raise checkpoint.keep_batch(folder / f"failed_batch-rank{ranks.rank}.pt", error) from error
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 from metarl_exp import wiring
 from metarl_exp.commands import status
 from metarl_exp.process.printing import console
-from metarl_exp.process.ranks import Place
+from metarl_exp.process.ranks import ProcessInfo
 from metarl_exp.runs import ending
 from metarl_exp.runs.sweep import VARIABLE, Sweep
 from metarl_exp.wiring import hydra_internals
@@ -43,7 +43,7 @@ def launch(job: Callable[..., Any], jobs: Sequence[Sequence[str]], overrides: Se
     A job that fails stops no other, and the table that is printed says so. SystemExit with one line for what is
     mistyped.
     """
-    with refusing(place := Place.here()):
+    with refusing(place := ProcessInfo.here()):
         refuse_ranks(place)
         wiring.check_overrides(overrides)
         sweep, planned = plan(overrides, listed=jobs)

@@ -17,7 +17,7 @@ from rich.console import Console
 from metarl_exp import wiring
 from metarl_exp.commands import artifacts
 from metarl_exp.commands.recording import recorded
-from metarl_exp.process.ranks import Place, Ranks, joined
+from metarl_exp.process.ranks import ProcessInfo, Ranks, joined
 from metarl_exp.process.signals import terminated_as_interrupt
 from metarl_exp.runs import checkpoint, provenance, recovery, results
 from metarl_exp.runs.progress import display
@@ -48,7 +48,7 @@ class Run:
         """Do all that is left to do; the validation return of the best iterate."""
         if self.found.finished:
             with joined_ranks(self.config) as ranks:
-                ranks.tell(None)
+                ranks.broadcast_object(None)
             self.console.print(f"already finished: {self.folder.path} (restart=true runs it again in a new folder)")
         else:
             going_on = self.sweep.command() if self.sweep else self.command()
@@ -73,7 +73,7 @@ class Run:
         self.best = checkpoint.Best(self.folder.path, self.fingerprint, self.config.seed, self.initial)
         self.resume()
         self.began: Any = self.folder.provenance("tracker_id")
-        self.ranks.tell((torch.get_num_threads(), self.parts.learner.state(), self.folder.path))
+        self.ranks.broadcast_object((torch.get_num_threads(), self.parts.learner.state(), self.folder.path))
         tracker = self.parts.tracker
         tracker.start(self.run_info())
         summary, drawn, failed = {}, [], True
@@ -98,7 +98,7 @@ class Run:
         recorded = (self.folder.provenance() or {}).get("threads")
         if recorded and self.config.threads not in (None, recorded):
             self.console.print(f"continuing with threads={recorded}, as the run began (not {self.config.threads})")
-        torch.set_num_threads(recorded or self.config.threads or Place.here().threads())
+        torch.set_num_threads(recorded or self.config.threads or ProcessInfo.here().threads())
 
     def device(self) -> None:
         """The device, by its own name from here on; of the kind that the run began on, for a continued one."""
@@ -146,7 +146,7 @@ class Run:
                 beside = {"best": self.best.state(), "provenance": self.began}
                 run = {"fingerprint": self.fingerprint, "seed": self.config.seed}
                 checkpoint.save_latest(self.folder.path, learner.state() | beside | run)
-                self.ranks.tell()  # that they may go on
+                self.ranks.broadcast_object()  # that they may go on
                 self.parts.tracker.log(metrics, record.number)
                 shown.show(record)
                 log.info(" ".join(f"{k}={v:.5g}" for k, v in metrics.items()))
@@ -208,9 +208,9 @@ class Run:
     def command(self) -> str:
         """Command that starts this run, alone if it is a job of a sweep."""
         arguments = HydraConfig.get().overrides.task if self.sweep else sys.argv[1:]
-        return shlex.join([*Place.here().program(), *arguments])
+        return shlex.join([*ProcessInfo.here().program(), *arguments])
 
 
 def joined_ranks(config: DictConfig) -> AbstractContextManager[Ranks]:
     """The ranks of this run, until the block ends."""
-    return joined(Place.here(), config.rank_timeout, str(wiring.device_named(config.device)))
+    return joined(ProcessInfo.here(), config.rank_timeout, str(wiring.device_named(config.device)))

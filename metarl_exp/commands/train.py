@@ -22,7 +22,7 @@ from metarl_exp.commands.launching import marked, supervised
 from metarl_exp.commands.run import Run, joined_ranks
 from metarl_exp.process import allocator
 from metarl_exp.process.printing import console, safely
-from metarl_exp.process.ranks import Place, RankFailure
+from metarl_exp.process.ranks import ProcessInfo, RankFailure
 from metarl_exp.process.signals import end_with_launcher
 from metarl_exp.runs import ending
 from metarl_exp.runs.run_folder import RunFolder, choose_folder
@@ -41,7 +41,7 @@ def job(config: DictConfig) -> float:
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
     taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()
     with taking_part, ExitStack() as held:
-        with told_to_ranks(config):
+        with failing_together(config):
             folder = RunFolder(choose_folder(Path(hydra_config.runtime.output_dir), config.restart))
             held.enter_context(folder.lock())
             run = Run(config, folder, sweep, console(soft_wrap=True))
@@ -49,8 +49,8 @@ def job(config: DictConfig) -> float:
 
 
 @contextmanager
-def told_to_ranks(config: DictConfig) -> Iterator[None]:
-    """Around what the first rank does before all meet: if it fails it meets them all the same, and they end with it."""
+def failing_together(config: DictConfig) -> Iterator[None]:
+    """Around the work of the first rank before all meet: if it fails, it still meets the others, which end with it."""
     try:
         yield
     except Exception:
@@ -62,7 +62,7 @@ def told_to_ranks(config: DictConfig) -> Iterator[None]:
 @ending.command("metarl-train")
 def main() -> Any:
     """The command `metarl-train`."""
-    arguments, place = hydra_internals.command_line(), Place.here()
+    arguments, place = hydra_internals.command_line(), ProcessInfo.here()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and Hydra prints no traceback of its own
     with refusing(place):
         sweep = preflight(arguments, place)

@@ -1,4 +1,4 @@
-"""The processes of one run: which tasks are this one's, what all of them have together, and who is lost.
+"""The processes of one run: their shares of the tasks, their collective operations, and the loss of one.
 
 A run may have several processes, its *ranks*. Each builds the same parts, draws the same noise, works on its share of
 the tasks and takes the same step; nothing above this module knows how they talk. `Ranks()` is a process by itself, in
@@ -31,7 +31,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from metarl_exp.process.awake import Countdown
 
-GRACE = 5.0  # s: who has not said within it why it ended, after somebody noticed that something is wrong, is lost
+GRACE = 5.0  # s for a failed rank to publish its reason, once another has noticed; then it counts as lost
 THREADS = torch.get_num_threads()  # what torch takes by itself
 WAIT = timedelta(days=30)  # of gloo itself: longer than anything takes
 
@@ -40,8 +40,8 @@ class RankFailure(RuntimeError):
     """The run cannot go on since another rank ended; says which and, as far as it is known, why."""
 
 
-class Place(NamedTuple):
-    """Where in a run this process is, as `torchrun` tells it."""
+class ProcessInfo(NamedTuple):
+    """Rank of this process in its run and on its machine, as `torchrun` passes it."""
 
     rank: int = 0
     size: int = 1
@@ -49,18 +49,18 @@ class Place(NamedTuple):
     local_size: int = 1
 
     @classmethod
-    def here(cls) -> Place:
+    def here(cls) -> ProcessInfo:
         """From the environment variables; a process by itself if they do not say otherwise."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         return cls(*(int(os.environ[name]) for name in names)) if all(n in os.environ for n in names) else cls()
 
     def threads(self) -> int:
-        """As many as torch takes; of several ranks on a machine, as many as there are cores for each."""
+        """Threads for torch: its own default; for several ranks on a machine, each one's share of the cores."""
         cores = len(os.sched_getaffinity(0))
         return THREADS if self.size == 1 else max(1, cores // self.local_size)
 
     def program(self) -> list[str]:
-        """What was started; `torchrun` without where several machines meet, which nobody tells."""
+        """The command of this process, without arguments; torchrun's rendezvous endpoint is not known here."""
         machines = self.size // self.local_size
         how = [*([f"--nnodes={machines}"] if machines > 1 else []), f"--nproc-per-node={self.local_size}"]
         return ["metarl-train"] if self.size == 1 else ["torchrun", *how, "-m", "metarl_exp.train"]
@@ -85,11 +85,11 @@ class Ranks:
             )
 
     def share(self, x: Tensor, axis: int = 0) -> Tensor:
-        """This rank's of all tasks along an axis: N → N / size."""
+        """This rank's share of all tasks along an axis: N → N / size."""
         return x if self.size == 1 else x.unflatten(axis, (-1, self.size)).select(axis + 1, self.rank)
 
     def own(self, tasks: Tensor) -> Tensor:
-        """Where this rank's of some tasks, indices of a meta-batch, are in its share."""
+        """Positions in this rank's share of its tasks among some, which are indices of a meta-batch."""
         return tasks[tasks % self.size == self.rank] // self.size
 
     def gather(self, x: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ class Ranks:
         """The tensor of one rank; all have to have one of its shape."""
         return x
 
-    def tell(self, value: Any = None) -> Any:
-        """What rank 0 gives to all. However long that takes: the others wait."""
+    def broadcast_object(self, value: Any = None) -> Any:
+        """Send an object from rank 0 to all. The others wait, however long that takes."""
         return value
 
     @contextmanager
@@ -125,7 +125,7 @@ class Processes(Ranks):
     have met, and in the vectors that go by NCCL, all time does.
     """
 
-    def __init__(self, place: Place, timeout: float, cuda: bool) -> None:
+    def __init__(self, place: ProcessInfo, timeout: float, cuda: bool) -> None:
         super().__init__(place.rank, place.size)
         self._timeout = timeout
         self._store, *_ = next(iter(rendezvous("env://", timeout=timedelta(seconds=timeout))))
@@ -157,14 +157,14 @@ class Processes(Ranks):
         self._together(x, lambda group: dist.broadcast(told, source, group, async_op=True))
         return told
 
-    def tell(self, value: Any = None) -> Any:
+    def broadcast_object(self, value: Any = None) -> Any:
         told = [value]
         with _failing():
             dist.broadcast_object_list(told, 0, group=self._patient)
         return told[0]
 
     def _together(self, x: Tensor, operation: Callable[[Any], Any]) -> None:
-        """A collective operation on such tensors, which a group of processes begins, or RankFailure."""
+        """Run a collective operation on tensors like `x`. Raises RankFailure."""
         with _failing():
             if x.is_cuda:  # NCCL does not notice who has ended: the ranks meet by gloo before
                 self._wait(dist.all_reduce(torch.zeros(1), group=self._patient, async_op=True))
@@ -207,7 +207,7 @@ class Processes(Ranks):
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if not isinstance(error, KeyboardInterrupt | RankFailure):
                 raise
-            self.part(_state(error))
+            self.leave(_state(error))
             reason, details = self._verdict(error)
             if reason is None:
                 raise KeyboardInterrupt from error
@@ -217,13 +217,13 @@ class Processes(Ranks):
             raise failure from error
 
     def _verdict(self, error: BaseException) -> tuple[str | None, str]:
-        """Why the others ended, with a traceback if there is one; None if some were told to, and nothing went wrong."""
+        """Reasons of the ranks that ended, with tracebacks; None if they were interrupted, and nothing failed."""
         states = {_state(error)}
         silent = set(range(self.size)) - {self.rank}
         deadline = time.monotonic() + GRACE
         while silent and time.monotonic() < deadline:
             for rank in sorted(silent):
-                word = self.word_of(rank)
+                word = self.exit_reason_of(rank)
                 if word is not None and word["state"] == "failed":
                     return f"rank {rank}: {word['reason']}", word["details"]
                 if word is not None:
@@ -235,15 +235,15 @@ class Processes(Ranks):
         lost = ", ".join(f"{rank} ({self._names[rank]})" for rank in sorted(silent))
         return f"lost rank {lost}: it ended without a word, or does not answer", ""
 
-    def word_of(self, rank: int) -> dict[str, str] | None:
-        """What a rank said before it ended: state, reason and details; None if nothing."""
+    def exit_reason_of(self, rank: int) -> dict[str, str] | None:
+        """State, reason and details that a rank published before it ended; None if nothing."""
         with suppress(RuntimeError):  # of a store that has ended too
             if self._store.check([f"ended/{rank}"]):
                 return json.loads(self._store.get(f"ended/{rank}"))
         return None
 
-    def part(self, state: str, reason: str = "", details: str = "") -> None:
-        """Say why this rank ends, and close its connections, which wakes who waits for it. The first word counts."""
+    def leave(self, state: str, reason: str = "", details: str = "") -> None:
+        """Publish why this rank ends, once, and close its connections, which wakes the ranks that wait for it."""
         if self._ended:
             return
         self._ended, self._patient = True, None  # the group is closed with the last reference to it
@@ -262,7 +262,7 @@ def _failing() -> Iterator[None]:
 
 
 @contextmanager
-def joined(place: Place, timeout: float, device: str) -> Iterator[Ranks]:
+def joined(place: ProcessInfo, timeout: float, device: str) -> Iterator[Ranks]:
     """The ranks of the run that this process is one of, until the block ends.
 
     Raises ValueError if this machine has fewer GPUs than ranks, and RankFailure if the others do not come.
@@ -285,13 +285,13 @@ def joined(place: Place, timeout: float, device: str) -> Iterator[Ranks]:
     try:
         yield processes
     except BaseException as error:
-        processes.part(_state(error), f"{type(error).__name__}: {error}", traceback.format_exc())
+        processes.leave(_state(error), f"{type(error).__name__}: {error}", traceback.format_exc())
         raise
-    processes.part("finished")
+    processes.leave("finished")
 
 
 def _state(error: BaseException) -> str:
-    """What a rank that ends with it says: it was told to, it left since others had ended, or it failed itself."""
+    """State of a rank that ends with an error: interrupted, left because others had ended, or failed."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return "left" if isinstance(error, RankFailure) else "failed"

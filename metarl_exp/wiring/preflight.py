@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from metarl_exp.process.ranks import Place, Ranks
+from metarl_exp.process.ranks import ProcessInfo, Ranks
 from metarl_exp.runs.ending import ending, reason
 from metarl_exp.runs.sweep import Sweep
 from metarl_exp.validation import installed_memory
@@ -23,7 +23,7 @@ from metarl_exp.wiring.jobs import plan
 from metarl_exp.wiring.overrides import check_overrides
 
 
-def preflight(arguments: argparse.Namespace, place: Place) -> Sweep | None:
+def preflight(arguments: argparse.Namespace, place: ProcessInfo) -> Sweep | None:
     """Refuse what is mistyped, before any folder is made; the sweep that is to run, if any."""
     if only_shows(arguments):
         return None
@@ -63,14 +63,14 @@ def only_shows(arguments: argparse.Namespace) -> bool:
     return bool(arguments.help or arguments.hydra_help or arguments.info is not None or arguments.shell_completion)
 
 
-def refuse_ranks(place: Place) -> None:
+def refuse_ranks(place: ProcessInfo) -> None:
     """Raise ValueError where each of several ranks would run the whole sweep."""
     if place.size > 1:
         raise ValueError(f"a sweep in {place.size} ranks: torchrun is for one run, launchers for many (docs/sweeps.md)")
 
 
 @contextmanager
-def refusing(place: Place) -> Iterator[None]:
+def refusing(place: ProcessInfo) -> Iterator[None]:
     """`ending` of metarl-train; what Hydra and OmegaConf refuse is mistyped as well."""
     with ending("metarl-train", place.rank):
         try:

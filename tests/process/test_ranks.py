@@ -26,7 +26,7 @@ from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.commands import train
 from metarl_exp.process import awake, ranks
 from metarl_exp.process.awake import Countdown
-from metarl_exp.process.ranks import ALONE, Place, Processes, RankFailure, Ranks, joined
+from metarl_exp.process.ranks import ALONE, Processes, ProcessInfo, RankFailure, Ranks, joined
 from metarl_exp.process.streams import RankGenerator, draw, stream
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import statuses
@@ -46,14 +46,14 @@ def warm():
 # ---- Processes
 
 
-def in_rank(rank: int, size: int, port: int, act: Callable[[Place], Any], results: Any) -> None:
+def in_rank(rank: int, size: int, port: int, act: Callable[[ProcessInfo], Any], results: Any) -> None:
     places = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
     os.environ |= {name: str(number) for name, number in places.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    results.send_bytes(pickle.dumps(act(Place.here())))  # multiprocessing's own would share the tensors' memory
+    results.send_bytes(pickle.dumps(act(ProcessInfo.here())))  # multiprocessing's own would share the tensors' memory
 
 
-def forked(act: Callable[[Place], Any], size: int = 2) -> tuple[list[Any], list[multiprocessing.Process]]:
+def forked(act: Callable[[ProcessInfo], Any], size: int = 2) -> tuple[list[Any], list[multiprocessing.Process]]:
     """What `act` returns in each rank, None where it did not, and the processes, which have ended."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -80,7 +80,7 @@ def forked(act: Callable[[Place], Any], size: int = 2) -> tuple[list[Any], list[
 def in_ranks(act: Callable[[Ranks], Any], size: int = 2) -> list[Any]:
     """What `act` returns in each of the ranks that have joined."""
 
-    def join(place: Place) -> Any:
+    def join(place: ProcessInfo) -> Any:
         with joined(place, PATIENCE, "cpu") as ranks:
             return act(ranks)
 
@@ -110,7 +110,7 @@ def test_gathered_shares_are_in_the_order_of_the_meta_batch():
 def test_mean_broadcast_and_tell():
     def act(ranks: Ranks) -> tuple[Tensor, Tensor, Any]:
         mine = torch.tensor([1.0, 10.0]) * (ranks.rank + 1)
-        return ranks.mean(mine), ranks.broadcast(mine, 1), ranks.tell({"from": ranks.rank})
+        return ranks.mean(mine), ranks.broadcast(mine, 1), ranks.broadcast_object({"from": ranks.rank})
 
     for mean, second, told in in_ranks(act):
         assert mean.tolist() == [1.5, 15.0]
@@ -249,10 +249,12 @@ TINY = ["experiment=smoke", "tracker=none", "policy.hidden_sizes=[6]", "tasks.ho
 ADAM = ["outer_optimizer=adam", "iterations=4", "evaluation.validate_every=2"]
 
 
-def run(output: Path, *overrides: str, size: int = 2, before: Callable[[Place], None] = lambda place: None) -> Any:
+def run(
+    output: Path, *overrides: str, size: int = 2, before: Callable[[ProcessInfo], None] = lambda place: None
+) -> Any:
     """Exit status and output of each rank of a run; `before` prepares the process of a rank."""
 
-    def start(place: Place) -> int:
+    def start(place: ProcessInfo) -> int:
         for number in (1, 2):
             os.dup2(os.open(output / f"printed{place.rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
@@ -282,14 +284,14 @@ def holder(output: Path) -> int:
     return json.loads((folder_of(output).path / "lock").read_text())["pid"]
 
 
-def all_of(*prepared: Callable[[Place], None]) -> Callable[[Place], None]:
+def all_of(*prepared: Callable[[ProcessInfo], None]) -> Callable[[ProcessInfo], None]:
     return lambda place: [prepare(place) for prepare in prepared] and None
 
 
-def at_iteration(number: int, rank: int, deed: Callable[[], None]) -> Callable[[Place], None]:
+def at_iteration(number: int, rank: int, deed: Callable[[], None]) -> Callable[[ProcessInfo], None]:
     """Let one rank do something when it is about to sample for a meta-iteration."""
 
-    def prepare(place: Place) -> None:
+    def prepare(place: ProcessInfo) -> None:
         original = Learner.inner_update
 
         def inner_update(learner: Learner, tasks: Tensor) -> Any:
@@ -302,10 +304,10 @@ def at_iteration(number: int, rank: int, deed: Callable[[], None]) -> Callable[[
     return prepare
 
 
-def in_the_verdict(deed: Callable[[], Any]) -> Callable[[Place], None]:
+def in_the_verdict(deed: Callable[[], Any]) -> Callable[[ProcessInfo], None]:
     """Let the first rank do something once it has left, while it waits for what the others say."""
 
-    def prepare(place: Place) -> None:
+    def prepare(place: ProcessInfo) -> None:
         original = Processes._verdict
 
         def verdict(processes: Processes, error: BaseException) -> Any:
@@ -318,10 +320,10 @@ def in_the_verdict(deed: Callable[[], Any]) -> Callable[[Place], None]:
     return prepare
 
 
-def waiting(grace: float) -> Callable[[Place], None]:
+def waiting(grace: float) -> Callable[[ProcessInfo], None]:
     """How long the first rank waits for what others say of their end; for no other one it matters."""
 
-    def prepare(place: Place) -> None:
+    def prepare(place: ProcessInfo) -> None:
         ranks.GRACE = grace if place.rank == 0 else SHORT
 
     return prepare
@@ -461,7 +463,7 @@ def test_a_night_in_which_the_ranks_slept_costs_them_one_slice_of_the_timeout(tm
             file.write(".")
         return 8 * 3600.0 * (looks.stat().st_size > 1)
 
-    def join(place: Place) -> float:
+    def join(place: ProcessInfo) -> float:
         with joined(place, PATIENCE, "cpu") as processes:
             processes._timeout = limit
             if place.rank == 0:
@@ -515,7 +517,7 @@ def test_ranks_that_do_not_meet_leave_a_finished_run_finished(tmp_path, one_proc
 
 
 def test_a_run_that_is_killed_before_its_ranks_have_met_is_seen(tmp_path):
-    def kill_first(place: Place) -> None:
+    def kill_first(place: ProcessInfo) -> None:
         if place.rank == 1:
             until(lambda: (tmp_path / "outputs").exists() and folder_of(tmp_path).state() == "running")
             os.kill(holder(tmp_path), signal.SIGKILL)
@@ -589,24 +591,27 @@ def test_a_folder_in_use_is_refused_in_all_ranks(tmp_path, one_process):
 def test_a_process_is_by_itself_unless_it_is_told_otherwise(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert Place.here() == Place(0, 1, 0, 1)
-    assert Place.here().program() == ["metarl-train"]
+    assert ProcessInfo.here() == ProcessInfo(0, 1, 0, 1)
+    assert ProcessInfo.here().program() == ["metarl-train"]
     for name, number in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(number))
-    assert Place.here() == Place(5, 8, 1, 4)
-    assert Place.here().program() == ["torchrun", "--nnodes=2", "--nproc-per-node=4", "-m", "metarl_exp.train"]
+    assert ProcessInfo.here() == ProcessInfo(5, 8, 1, 4)
+    assert ProcessInfo.here().program() == ["torchrun", "--nnodes=2", "--nproc-per-node=4", "-m", "metarl_exp.train"]
 
 
 def test_ranks_of_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
-    assert Place(0, 8, 0, 4).threads() == 1
-    assert Place(0, 2, 0, 2).threads() == 3
-    assert Place(0, 16, 0, 16).threads() == 1
-    assert Place().threads() == ranks.THREADS
+    assert ProcessInfo(0, 8, 0, 4).threads() == 1
+    assert ProcessInfo(0, 2, 0, 2).threads() == 3
+    assert ProcessInfo(0, 16, 0, 16).threads() == 1
+    assert ProcessInfo().threads() == ranks.THREADS
 
 
 def test_ranks_that_do_not_come_are_said(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(RankFailure, match="the 2 ranks did not meet within 0.5 s"), joined(Place(1, 2), 0.5, "cpu"):
+    with (
+        pytest.raises(RankFailure, match="the 2 ranks did not meet within 0.5 s"),
+        joined(ProcessInfo(1, 2), 0.5, "cpu"),
+    ):
         pass

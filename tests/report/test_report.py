@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from metarl_exp import report
+from metarl_exp.commands import report
 from metarl_exp.report import pictures
 from metarl_exp.runs.sweep import Job, Sweep
 

@@ -13,7 +13,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp import wiring
-from metarl_exp.process.ranks import ALONE, Place
+from metarl_exp.process.ranks import ALONE, ProcessInfo
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.validation import installed_memory
 from metarl_exp.wiring.preflight import refusing
@@ -164,7 +164,7 @@ def _sense_of_one(key: str, old: Any, new: Any) -> str | None:
 def outcome(base: list[str], override: str, printed: Callable[[], str]) -> tuple[str, str]:
     """One of the tally's outcomes, or «sensible», and what was said."""
     try:
-        with refusing(Place()):
+        with refusing(ProcessInfo()):
             wiring.check_overrides([*base, override])
             config = wiring.compose([*base, override])
             distribution = wiring.assemble(config, ALONE, installed_memory()).learner.task_distribution
