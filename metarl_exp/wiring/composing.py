@@ -10,12 +10,14 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metarl_exp.validation import nearest
+from metarl_exp.wiring import heads
 
 
 def config_dir() -> Path:
@@ -98,6 +100,25 @@ def options(user_dir: str | None) -> dict[str, list[str]]:
             group, *option = file.relative_to(root).with_suffix("").parts
             found.setdefault(group, set()).add("/".join(option))
     return {group: sorted(names) for group, names in found.items()}
+
+
+def _option(group: str, name: str) -> DictConfig:
+    """The node of an option of conf/, as data, with those that its defaults name."""
+    node: Any = OmegaConf.load(config_dir() / group / f"{name}.yaml")
+    bases = [base for base in node.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*(_option(group, base) for base in bases), node)  # type: ignore[return-value]
+
+
+def _keep_former_options() -> frozenset[str]:
+    """Let Hydra know the options of `policy` that have a head in their name, which no listing has; these names."""
+    offered = {option: dict(_option("policy", option)) for option, _ in heads.FORMER.values()}
+    nodes = dict(heads.former_options(offered))
+    for name, node in nodes.items():
+        ConfigStore.instance().store(group="policy", name=name, node=node, provider="metarl_exp")
+    return frozenset(nodes)
+
+
+FORMER_OPTIONS = {"policy": _keep_former_options()}
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
