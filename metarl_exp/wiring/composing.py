@@ -53,6 +53,7 @@ def root_keys() -> frozenset[str]:
 
 def _composed(overrides: list[str], with_hydra: bool) -> DictConfig:
     """Configuration as Hydra composes it. Values alone are set in a copy of what options compose to."""
+    _keep_former_options()
     if not with_hydra and not any(override.startswith("hydra.searchpath") for override in overrides):
         parsed = OverridesParser.create().parse_overrides(overrides)
         chosen = tuple(o.input_line or "" for o in parsed if not _sets_a_value(o))
@@ -102,23 +103,29 @@ def options(user_dir: str | None) -> dict[str, list[str]]:
     return {group: sorted(names) for group, names in found.items()}
 
 
-def _option(group: str, name: str) -> DictConfig:
-    """The node of an option of conf/, as data, with those that its defaults name."""
-    node: Any = OmegaConf.load(config_dir() / group / f"{name}.yaml")
-    bases = [base for base in node.pop("defaults", []) if base != "_self_"]
-    return OmegaConf.merge(*(_option(group, base) for base in bases), node)  # type: ignore[return-value]
+@cache
+def policies() -> dict[str, DictConfig]:
+    """The nodes of the options of `policy` in conf/, as data, with those that their defaults name."""
+    found: dict[str, DictConfig] = {}
+
+    def node(name: str) -> DictConfig:
+        if name not in found:
+            given: Any = OmegaConf.load(config_dir() / "policy" / f"{name}.yaml")
+            bases = [base for base in given.pop("defaults", []) if base != "_self_"]
+            found[name] = OmegaConf.merge(*map(node, bases), given)  # type: ignore[assignment]
+        return found[name]
+
+    for file in (config_dir() / "policy").glob("*.yaml"):
+        node(file.stem)
+    return found
 
 
-def _keep_former_options() -> frozenset[str]:
-    """Let Hydra know the options of `policy` that have a head in their name, which no listing has; these names."""
-    offered = {option: dict(_option("policy", option)) for option, _ in heads.FORMER.values()}
-    nodes = dict(heads.former_options(offered))
-    for name, node in nodes.items():
+@cache
+def _keep_former_options() -> None:
+    """Have Hydra know the options of `policy` that there were before, which are composed but not listed."""
+    offered = {name: dict(node) for name, node in policies().items()}  # type: ignore[arg-type]
+    for name, node in heads.former_options(offered):
         ConfigStore.instance().store(group="policy", name=name, node=node, provider="metarl_exp")
-    return frozenset(nodes)
-
-
-FORMER_OPTIONS = {"policy": _keep_former_options()}
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -28,39 +28,45 @@ FORMER: dict[str, tuple[str, dict[str, Any]]] = {
     "gru_critic": ("rnn_critic", {}),
 }
 
-_NAMES = {f"{POLICY}{head}{network}": (head, f"{POLICY}{network}") for head in HEADS for network in NETWORKS}
+FORMER_OPTIONS = frozenset(f"{head.lower()}_{end}" for head in HEADS for end in FORMER)
+WITHOUT_HEAD = frozenset(f"{POLICY}{network}" for network in NETWORKS)
+_WITH_HEAD = {f"{POLICY}{head}{network}": (head, f"{POLICY}{network}") for head in HEADS for network in NETWORKS}
 
 
 def network(target: str) -> str:
     """A class without the head in its name; as it is, if it is no policy of this package."""
-    return _NAMES.get(target, ("", target))[1]
+    return _WITH_HEAD.get(target, ("", target))[1]
 
 
 def head_of(target: str) -> str | None:
     """The head in a class's name, `Gaussian` or `Categorical`, if there is one."""
-    return _NAMES[target][0] if target in _NAMES else None
+    return _WITH_HEAD[target][0] if target in _WITH_HEAD else None
 
 
-def takes_a_head(target: str) -> bool:
-    """Whether a class is a network that the tasks' actions have yet to give a head."""
-    return target in {found for _, found in _NAMES.values()}
+def head_for(discrete: bool) -> str:
+    """The head for such actions."""
+    return "Categorical" if discrete else "Gaussian"
 
 
-def head_settings(head: str) -> set[str]:
+def head_settings(head: str) -> list[str]:
     """The settings that a head takes."""
-    return set(inspect.signature(HEADS[head]).parameters) - {"spec"}
+    return [name for name in inspect.signature(HEADS[head]).parameters if name != "spec"]
+
+
+def fitting(node: Mapping[str, Any], discrete: bool) -> dict[str, Any]:
+    """A node without the settings of a Gaussian head, if actions are discrete."""
+    idle = head_settings("Gaussian") if discrete else []
+    return {key: value for key, value in node.items() if key not in idle}
 
 
 def with_head(node: Mapping[str, Any], discrete: bool) -> dict[str, Any]:
-    """The node of a network with the head that such actions have: in its name, and its settings alone."""
-    head = "Categorical" if discrete else "Gaussian"
-    others = set().union(*map(head_settings, HEADS)) - head_settings(head)
-    target = str(node["_target_"]).removeprefix(POLICY)
-    return {k: v for k, v in node.items() if k not in others} | {"_target_": f"{POLICY}{head}{target}"}
+    """The node of a network with the head for such actions: in its name, and its settings alone."""
+    name = str(node["_target_"]).removeprefix(POLICY)
+    return fitting(node, discrete) | {"_target_": f"{POLICY}{head_for(discrete)}{name}"}
 
 
 def former_options(offered: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The options of `policy` that had a head in their name, with their nodes, from those of today."""
+    """The options of `policy` that had a head in their name, with their nodes, from those `offered` today."""
     for end, (option, settings) in FORMER.items():
         for head in HEADS:
             yield f"{head.lower()}_{end}", with_head({**offered[option], **settings}, head == "Categorical")
