@@ -101,7 +101,7 @@ class Memory(nn.Module):
 
 
 class RNN(Memory):
-    """A memory that the policy `readout` acts by: linear, with a head. Raises ValueError for a cell there is none of."""
+    """A memory that the linear policy `readout` acts by. Raises ValueError for a cell or a size that does not exist."""
 
     readout: PerceptronPolicy
 

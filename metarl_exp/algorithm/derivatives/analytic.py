@@ -26,7 +26,7 @@ NETWORK = ("__call__", "forward", "acting", "inputs", "outputs", "state_independ
 
 
 def is_perceptron(policy: Policy) -> TypeGuard[PerceptronPolicy]:
-    """Whether a policy computes what `PerceptronPolicy` does: no subclass has changed the network, and none the head."""
+    """Whether a policy computes what `PerceptronPolicy` does: no subclass has changed the network or a head."""
     if not isinstance(policy, PerceptronPolicy) or type(policy.action_head) not in (GaussianHead, CategoricalHead):
         return False
     own = type(policy)
