@@ -47,7 +47,7 @@ class GaussianHead:
     e·min_std to max_std/e. Raises ValueError for discrete actions.
     """
 
-    distribution = DiagonalGaussian
+    distribution: type[Distribution] = DiagonalGaussian
 
     def __init__(self, init_std: float, min_std: float, max_std: float, spec: Spec) -> None:
         if spec.discrete:
@@ -80,7 +80,7 @@ class GaussianHead:
 class CategoricalHead:
     """Logits of the discrete actions from the network. Raises ValueError for continuous actions."""
 
-    distribution = Categorical
+    distribution: type[Distribution] = Categorical
 
     def __init__(self, spec: Spec) -> None:
         if not spec.discrete:

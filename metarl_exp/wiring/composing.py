@@ -104,27 +104,21 @@ def options(user_dir: str | None) -> dict[str, list[str]]:
 
 
 @cache
-def policies() -> dict[str, DictConfig]:
+def policies() -> dict[str, dict[str, Any]]:
     """The nodes of the options of `policy` in conf/, as data, with those that their defaults name."""
-    found: dict[str, DictConfig] = {}
+    return {file.stem: _policy(file.stem) for file in (config_dir() / "policy").glob("*.yaml")}
 
-    def node(name: str) -> DictConfig:
-        if name not in found:
-            given: Any = OmegaConf.load(config_dir() / "policy" / f"{name}.yaml")
-            bases = [base for base in given.pop("defaults", []) if base != "_self_"]
-            found[name] = OmegaConf.merge(*map(node, bases), given)  # type: ignore[assignment]
-        return found[name]
 
-    for file in (config_dir() / "policy").glob("*.yaml"):
-        node(file.stem)
-    return found
+def _policy(name: str) -> dict[str, Any]:
+    node: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "policy" / f"{name}.yaml"))
+    bases = [_policy(base) for base in node.pop("defaults", []) if base != "_self_"]
+    return {key: value for part in (*bases, node) for key, value in part.items()}
 
 
 @cache
 def _keep_former_options() -> None:
     """Have Hydra know the options of `policy` that there were before, which are composed but not listed."""
-    offered = {name: dict(node) for name, node in policies().items()}  # type: ignore[arg-type]
-    for name, node in heads.former_options(offered):
+    for name, node in heads.former_options(policies()):
         ConfigStore.instance().store(group="policy", name=name, node=node, provider="metarl_exp")
 
 

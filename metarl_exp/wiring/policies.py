@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.types import Policy, Spec
+from metarl_exp.types import Spec
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.components import component
 from metarl_exp.wiring.composing import canonical, policies
@@ -22,7 +22,7 @@ def policy_node(node: Mapping[Any, Any], discrete: Callable[[], bool]) -> dict[s
     return with_head(given, discrete()) if given.get("_target_") in WITHOUT_HEAD else given
 
 
-def policy_of(node: Mapping[Any, Any], spec: Spec, generator: torch.Generator, dtype: torch.dtype) -> Policy:
+def policy_of(node: Mapping[Any, Any], spec: Spec, generator: torch.Generator, dtype: torch.dtype) -> Any:
     """Construct the policy of a node for tasks with this `spec`; a class with an argument `head` is given one.
 
     Raises ValueError as `component` does, and for the deviation of discrete actions.
@@ -44,7 +44,7 @@ def policy_of(node: Mapping[Any, Any], spec: Spec, generator: torch.Generator, d
 
 def _refuse_idle(given: Mapping[str, Any], spec: Spec) -> None:
     """Raise ValueError if a setting that these tasks' head does not have was set: is not as the options have it."""
-    for key in given.keys() - fitting(given, spec.discrete):
+    for key in sorted(given.keys() - fitting(given, spec.discrete)):
         if canonical(given[key]) not in [canonical(option.get(key)) for option in policies().values()]:
             raise ValueError(
                 f"policy.{key}={given[key]!r}: these tasks have {spec.action_size} discrete actions, whose "
