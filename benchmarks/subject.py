@@ -89,7 +89,7 @@ def facts(learner: Learner) -> Record:
     They are for policies that are plain MLPs, all of which adapts, and losses with a gradient after adaptation.
     """
     policy, adaptation, outer = learner.policy, learner.adaptation, learner.outer_optimizer
-    plain = type(policy) in (MLP, GaussianMLP, CategoricalMLP)
+    plain = isinstance(policy, MLP) and type(policy) in (MLP, GaussianMLP, CategoricalMLP)
     all_adapts = set(adaptation.fast) == set(adaptation.meta_parameters())
     sizes = None
     if plain and all_adapts and not isinstance(learner.objective, Reptile):

@@ -1,8 +1,8 @@
 """The head in a policy's name: `metarl_exp.policy.MLP` is a network, `GaussianMLP` the same network with its head.
 
-An option such as `policy=mlp` names the network alone, and the tasks' actions decide the head. With it a node is
-complete, and as nodes were before heads were chosen by tasks: so fingerprints take it, runs store it, and the options
-that there were then (`policy=gaussian_mlp`) are such nodes.
+An option such as `policy=mlp` names the network alone, and the tasks' actions decide the head. Nodes were complete
+before there were such options: with the head in the name, and the settings of that head alone. Fingerprints take
+this form, runs store it, and the options of then (`policy=gaussian_mlp`) still have it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metarl_exp.policy import CategoricalHead, GaussianHead
 POLICY = "metarl_exp.policy."
 HEADS = {"Gaussian": GaussianHead, "Categorical": CategoricalHead}
 NETWORKS = ("MLP", "ContextMLP", "CriticMLP", "Conv", "RNN", "CriticRNN")
-# The network of an option of today, and settings, by the end of the options that there were for each head.
+# Today's option and its settings, by the former option's name after `gaussian_` or `categorical_`.
 FORMER: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", {}),
     "linear": ("mlp", {"hidden_sizes": []}),
@@ -27,7 +27,6 @@ FORMER: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("rnn", {"cell": "lstm"}),
     "gru_critic": ("rnn_critic", {}),
 }
-
 FORMER_OPTIONS = frozenset(f"{head.lower()}_{end}" for head in HEADS for end in FORMER)
 WITHOUT_HEAD = frozenset(f"{POLICY}{network}" for network in NETWORKS)
 _WITH_HEAD = {f"{POLICY}{head}{network}": (head, f"{POLICY}{network}") for head in HEADS for network in NETWORKS}

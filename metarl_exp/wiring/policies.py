@@ -43,7 +43,7 @@ def policy_of(node: Mapping[Any, Any], spec: Spec, generator: torch.Generator, d
 
 
 def _refuse_idle(given: Mapping[str, Any], spec: Spec) -> None:
-    """Raise ValueError if a setting that these tasks' head does not have was set: is not as the options have it."""
+    """Raise ValueError if a setting that these tasks' head does not have was set: it isn't as the options have it."""
     for key in sorted(given.keys() - fitting(given, spec.discrete)):
         if canonical(given[key]) not in [canonical(option.get(key)) for option in policies().values()]:
             raise ValueError(

@@ -15,7 +15,7 @@ from metarl_exp.algorithm.derivatives.analytic import Analytic
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import MLP, CategoricalMLP
 from metarl_exp.tasks import Navigation2D
-from metarl_exp.wiring import distributions
+from metarl_exp.wiring import distributions, jobs
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.distributions import discrete_actions
 from metarl_exp.wiring.heads import FORMER, FORMER_OPTIONS, HEADS, NETWORKS
@@ -132,6 +132,11 @@ def test_tasks_of_one_s_own_are_made_once_to_know_their_actions(monkeypatch):
     assert {k: v for k, v in wiring.fingerprinted(config).items() if k.startswith("policy")} == {
         k: v for k, v in plain.items() if k.startswith("policy")
     }
+
+
+def test_tasks_that_cannot_be_made_are_named_before_a_sweep_begins(tmp_path):
+    with pytest.raises(ValueError, match=r"^tasks.id='Nope-v0': Environment `Nope`"):
+        jobs.plan(["tasks=pendulum", "tasks.id=Nope-v0", "seed=0,1", f"output_root={tmp_path}"])
 
 
 def test_a_stored_configuration_is_compared_without_its_tasks_being_made():
