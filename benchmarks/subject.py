@@ -15,8 +15,7 @@ from torch import Tensor
 from metarl_exp import wiring
 from metarl_exp.algorithm.meta_learner import Learner
 from metarl_exp.algorithm.objective import Reptile
-from metarl_exp.policy import CategoricalMLP, GaussianMLP
-from metarl_exp.policy.mlp import MLP
+from metarl_exp.policy import MLP, CategoricalMLP, GaussianMLP
 from metarl_exp.tasks.mujoco.locomotion import LocomotionEnv
 from metarl_exp.types import BatchedEnv, Trajectories
 
@@ -90,7 +89,7 @@ def facts(learner: Learner) -> Record:
     They are for policies that are plain MLPs, all of which adapts, and losses with a gradient after adaptation.
     """
     policy, adaptation, outer = learner.policy, learner.adaptation, learner.outer_optimizer
-    plain = isinstance(policy, MLP) and type(policy) in (GaussianMLP, CategoricalMLP)
+    plain = isinstance(policy, MLP) and type(policy) in (MLP, GaussianMLP, CategoricalMLP)
     all_adapts = set(adaptation.fast) == set(adaptation.meta_parameters())
     sizes = None
     if plain and all_adapts and not isinstance(learner.objective, Reptile):

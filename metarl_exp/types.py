@@ -162,8 +162,9 @@ class Policy(Protocol):
     """
 
     spec: Spec
-    distribution: type[Distribution]
 
+    @property
+    def distribution(self) -> type[Distribution]: ...
     @property
     def head_names(self) -> frozenset[str]: ...
     @property

@@ -7,6 +7,7 @@ The oracle has no code in common with the package: one task at a time, valid ste
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from metarl_exp.algorithm.inner_optimizer import InnerOptimizer, LearnedStepSize
 from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.commands import train
 from metarl_exp.maths.parameters import Parameters, detach, flatten, unflatten
-from metarl_exp.policy import CategoricalContextMLP, CategoricalMLP, GaussianContextMLP, GaussianMLP
+from metarl_exp.policy import MLP, CategoricalHead, ContextMLP, GaussianHead
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.types import Experience, Spec
 
@@ -193,10 +194,9 @@ def make_problem(
     """
     generator, paid = torch.Generator().manual_seed(7), torch.Generator().manual_seed(8)
     spec = Spec(observation_size=3, action_size=2, discrete=discrete, horizon=4)
-    plain, contextual = (CategoricalMLP, CategoricalContextMLP) if discrete else (GaussianMLP, GaussianContextMLP)
-    deviations, sizes = [] if discrete else [1.0, 1e-6, 1e3], [context] if context else []
-    make = contextual if context else plain
-    policy = make(hidden, activation, *deviations, *sizes, spec, generator, torch.float64)
+    head = CategoricalHead(spec) if discrete else GaussianHead(1.0, 1e-6, 1e3, spec)
+    make = partial(ContextMLP, context) if context else MLP
+    policy = make(hidden, activation, head, generator, torch.float64)
     theta = {name: p.detach() + 0.2 * normal(generator, *p.shape) for name, p in policy.named_parameters()}
     if dead:
         theta["layers.0.bias"][2] = -100.0

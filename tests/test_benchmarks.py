@@ -128,11 +128,11 @@ def test_sampling_and_adaptation_take_what_is_needed(subject):
     assert part(record, "adaptation") == least["adaptation"] + (again + 3 * biases) * record["steps"][0]
 
 
-@pytest.mark.parametrize("further", [["fast_weights=head"], ["inner_optimizer=meta_sgd"], ["policy=gaussian_gru"]])
+@pytest.mark.parametrize("further", [["fast_weights=head"], ["inner_optimizer=meta_sgd"], ["policy=rnn"]])
 def test_there_is_no_formula_for_what_is_no_plain_mlp_that_adapts(further):
     from subject import facts
 
-    overrides = TINY[:3] if "policy=gaussian_gru" in further else TINY
+    overrides = TINY[:3] if "policy=rnn" in further else TINY
     assert facts(wiring.assemble(wiring.compose([*overrides, *further])).learner)["sizes"] is None
 
 

@@ -59,7 +59,7 @@ class Adaptation:
             if not isinstance(policy, Critic):
                 raise ValueError(
                     f"adaptation.value_weight={value_weight}: the policy, {type(policy).__name__}, has no critic; "
-                    "take null, or one of policy=gaussian_mlp_critic, categorical_mlp_critic and the like"
+                    "take null, policy=mlp_critic or policy=rnn_critic"
                 )
             self.fast += [name for name in parameters if name in policy.critic_names]
         self.derivatives = derivatives_of(policy, inner_loss, value_loss=value_weight is not None)

@@ -112,8 +112,8 @@ class CriticGAE(GeneralisedAdvantages):
         super().__init__(discount, gae_lambda, standardise, bootstrap_time_limit)
         if not isinstance(policy, Critic):
             raise ValueError(
-                f"advantage=critic with policy={type(policy).__name__}, which has no critic: take one of "
-                "policy=gaussian_mlp_critic, categorical_mlp_critic and the like, or advantage=gae"
+                f"advantage=critic with policy={type(policy).__name__}, which has no critic: "
+                "take policy=mlp_critic, policy=rnn_critic, or advantage=gae"
             )
         self.critic = policy
 

@@ -65,10 +65,7 @@ class Context:
     def __init__(self, policy: Policy) -> None:
         self.context = policy.context_names
         if not self.context:
-            raise ValueError(
-                "fast_weights=context: the policy has no context parameters; "
-                "take policy=gaussian_mlp_context or policy=categorical_mlp_context"
-            )
+            raise ValueError("fast_weights=context: the policy has no context parameters; take policy=mlp_context")
 
     def select(self, names: Iterable[str]) -> list[str]:
         """The context parameters."""

@@ -1,4 +1,4 @@
-"""Convolutional policies of image observations: filters in front of an MLP, with or without a leading task axis.
+"""A convolutional policy of image observations: filters in front of a perceptron, with or without a leading task axis.
 
 Observations are flat here as everywhere, [..., S]; `image` says what they are the pixels of: [channels, height, width],
 in that order.
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from metarl_exp.maths.parameters import Parameters
-from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP, require_parameters
-from metarl_exp.types import Spec
+from metarl_exp.policy.head import Head
+from metarl_exp.policy.mlp import PerceptronPolicy, require_parameters
 from metarl_exp.validation import require_integer
 
 
@@ -31,8 +31,8 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
     return found.unflatten(1, (num_tasks, -1)).transpose(0, 1)
 
 
-def featured(spec: Spec, image: Sequence[int], filters: Sequence[int], kernel_size: int, stride: int) -> Spec:
-    """That of an MLP which observes what the convolutions make of an image; ValueError if `image` is not S numbers."""
+def features(observation_size: int, image: Sequence[int], filters: Sequence[int], kernel_size: int, stride: int) -> int:
+    """How many numbers the convolutions make of an image; ValueError if `image` is not S numbers."""
     for name, value in (("kernel_size", kernel_size), ("stride", stride)):
         require_integer(f"policy.{name}", value, low=1)
     for value in filters:
@@ -41,9 +41,9 @@ def featured(spec: Spec, image: Sequence[int], filters: Sequence[int], kernel_si
         raise ValueError(f"policy.image={image!r}: must be [channels, height, width]")
     for value in image:
         require_integer("policy.image", value, low=1)
-    if prod(image) != spec.observation_size:
+    if prod(image) != observation_size:
         raise ValueError(
-            f"policy.image={list(image)}: has {prod(image)} numbers, these tasks' observations {spec.observation_size}"
+            f"policy.image={list(image)}: has {prod(image)} numbers, these tasks' observations {observation_size}"
         )
     sides = image[1:]
     for _ in filters:
@@ -53,26 +53,33 @@ def featured(spec: Spec, image: Sequence[int], filters: Sequence[int], kernel_si
                 f"policy.filters={list(filters)} with kernel_size={kernel_size} and stride={stride}: "
                 f"too many for policy.image={list(image)}, nothing is left of it"
             )
-    return spec._replace(observation_size=[image[0], *filters][-1] * prod(sides))
+    return [image[0], *filters][-1] * prod(sides)
 
 
-class WithConvolutions(MLP):
-    """The MLP's inputs are convolutions of the image, each followed by the activation, without padding."""
+class Conv(PerceptronPolicy):
+    """A perceptron of convolutions of the image, each followed by the activation, without padding.
 
-    def add_convolutions(
+    `filters` of each layer, square ones of side `kernel_size`, `stride` apart: Xavier-uniform with zero biases.
+    """
+
+    def __init__(
         self,
-        spec: Spec,
         image: Sequence[int],
         filters: Sequence[int],
         kernel_size: int,
         stride: int,
-        generator: torch.Generator | None,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        head: Head,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Register filters, Xavier-uniform with zero biases; `spec` is that of the tasks."""
-        self.spec, self.image, self.stride = spec, tuple(image), stride
-        settings: dict[str, Any] = {"device": "meta", "dtype": self.layers[0].weight.dtype}
+        inputs = features(head.spec.observation_size, image, filters, kernel_size, stride)
+        super().__init__(inputs, hidden_sizes, activation, head, generator, dtype)
+        self.image, self.stride = tuple(image), stride
+        settings: dict[str, Any] = {"device": "meta", "dtype": dtype}
         numbers = sum((i * kernel_size**2 + 1) * o for i, o in pairwise([image[0], *filters]))
-        require_parameters(f"policy.filters={list(filters)}", numbers, settings["dtype"])
+        require_parameters(f"policy.filters={list(filters)}", numbers, dtype)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(i, o, kernel_size, stride, **settings).to_empty(device="cpu")
             for i, o in pairwise([image[0], *filters])
@@ -88,46 +95,3 @@ class WithConvolutions(MLP):
             weight, bias = (parameters[f"convolutions.{i}.{name}"] for name in ("weight", "bias"))
             x = self.activation.value(convolution(x, weight, bias, self.stride))
         return x.reshape(*observations.shape[:-1], -1)
-
-
-class GaussianConv(WithConvolutions, GaussianMLP):
-    """`GaussianMLP` of convolutions: `filters` of each layer, square ones of side `kernel_size`, `stride` apart."""
-
-    def __init__(
-        self,
-        image: Sequence[int],
-        filters: Sequence[int],
-        kernel_size: int,
-        stride: int,
-        hidden_sizes: Sequence[int],
-        activation: str,
-        init_std: float,
-        min_std: float,
-        max_std: float,
-        spec: Spec,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        inner = featured(spec, image, filters, kernel_size, stride)
-        super().__init__(hidden_sizes, activation, init_std, min_std, max_std, inner, generator, dtype)
-        self.add_convolutions(spec, image, filters, kernel_size, stride, generator)
-
-
-class CategoricalConv(WithConvolutions, CategoricalMLP):
-    """`CategoricalMLP` of convolutions: `filters` of each layer, square ones of side `kernel_size`, `stride` apart."""
-
-    def __init__(
-        self,
-        image: Sequence[int],
-        filters: Sequence[int],
-        kernel_size: int,
-        stride: int,
-        hidden_sizes: Sequence[int],
-        activation: str,
-        spec: Spec,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        inner = featured(spec, image, filters, kernel_size, stride)
-        super().__init__(hidden_sizes, activation, inner, generator, dtype)
-        self.add_convolutions(spec, image, filters, kernel_size, stride, generator)

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from metarl_exp.maths.parameters import Parameters, below
-from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP
-from metarl_exp.policy.recurrent import CategoricalRNN, GaussianRNN, Memory
-from metarl_exp.types import Spec
+from metarl_exp.policy.head import Head
+from metarl_exp.policy.mlp import MLP, Perceptron
+from metarl_exp.policy.recurrent import RNN, Memory
 
 
 class WithCritic(nn.Module):
     """Adds the network `critic`, whose only output is the value."""
 
-    critic: MLP | Memory
+    critic: Perceptron | Memory
 
     @property
     def critic_names(self) -> frozenset[str]:
@@ -31,81 +31,32 @@ class WithCritic(nn.Module):
         return self.critic.outputs(below("critic", parameters), observations).squeeze(-1)
 
 
-def mlp_critic(
-    hidden_sizes: Sequence[int], activation: str, spec: Spec, generator: torch.Generator | None, dtype: torch.dtype
-) -> MLP:
-    """A value for every observation, [N, ..., S] → [N, ..., 1]."""
-    return MLP([spec.observation_size, *hidden_sizes, 1], activation, generator, dtype)
-
-
-def recurrent_critic(
-    cell: str, hidden_size: int, spec: Spec, generator: torch.Generator | None, dtype: torch.dtype
-) -> Memory:
-    """A value for every observation and those before it, [N, M, T, S] → [N, M, T, 1]."""
-    return Memory(cell, hidden_size, spec, MLP([hidden_size, 1], "tanh", generator, dtype), generator, dtype)
-
-
-class GaussianCriticMLP(WithCritic, GaussianMLP):
-    """`GaussianMLP` and an MLP of the same hidden sizes for values."""
+class CriticMLP(WithCritic, MLP):
+    """An MLP, and a perceptron of the same hidden sizes for values."""
 
     def __init__(
         self,
         hidden_sizes: Sequence[int],
         activation: str,
-        init_std: float,
-        min_std: float,
-        max_std: float,
-        spec: Spec,
+        head: Head,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(hidden_sizes, activation, init_std, min_std, max_std, spec, generator, dtype)
-        self.critic = mlp_critic(hidden_sizes, activation, spec, generator, dtype)
+        super().__init__(hidden_sizes, activation, head, generator, dtype)
+        self.critic = Perceptron([self.spec.observation_size, *hidden_sizes, 1], activation, generator, dtype)
 
 
-class CategoricalCriticMLP(WithCritic, CategoricalMLP):
-    """`CategoricalMLP` and an MLP of the same hidden sizes for values."""
-
-    def __init__(
-        self,
-        hidden_sizes: Sequence[int],
-        activation: str,
-        spec: Spec,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(hidden_sizes, activation, spec, generator, dtype)
-        self.critic = mlp_critic(hidden_sizes, activation, spec, generator, dtype)
-
-
-class GaussianCriticRNN(WithCritic, GaussianRNN):
-    """`GaussianRNN` and another memory of the same kind and size for values."""
+class CriticRNN(WithCritic, RNN):
+    """An RNN, and another memory of the same kind and size for values, which it reads linearly."""
 
     def __init__(
         self,
         cell: str,
         hidden_size: int,
-        init_std: float,
-        min_std: float,
-        max_std: float,
-        spec: Spec,
+        head: Head,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(cell, hidden_size, init_std, min_std, max_std, spec, generator, dtype)
-        self.critic = recurrent_critic(cell, hidden_size, spec, generator, dtype)
-
-
-class CategoricalCriticRNN(WithCritic, CategoricalRNN):
-    """`CategoricalRNN` and another memory of the same kind and size for values."""
-
-    def __init__(
-        self,
-        cell: str,
-        hidden_size: int,
-        spec: Spec,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(cell, hidden_size, spec, generator, dtype)
-        self.critic = recurrent_critic(cell, hidden_size, spec, generator, dtype)
+        super().__init__(cell, hidden_size, head, generator, dtype)
+        readout = Perceptron([hidden_size, 1], "tanh", generator, dtype)
+        self.critic = Memory(cell, hidden_size, self.spec, readout, generator, dtype)

@@ -5,18 +5,18 @@ actions with the same leading axes. Parameters are a value: those of the module,
 stack of them, [N, out, in], one for each task.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from metarl_exp.maths.distributions import Categorical, DiagonalGaussian, Distribution, bounded_log_std
+from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.maths.perceptron import ACTIVATIONS
+from metarl_exp.policy.head import CategoricalHead, GaussianHead, Head
 from metarl_exp.types import Acting, Spec
-from metarl_exp.validation import require_choice, require_integer, require_memory, require_number
+from metarl_exp.validation import require_choice, require_integer, require_memory
 
 COPIES = 8  # of its parameters that training has at once, at least: θ, the best, φ, gradients, moments; ours
 
@@ -37,12 +37,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return flat.view(*x.shape[:-1], weight.shape[1])
 
 
-class MLP(nn.Module):
-    """Hidden layers and a linear output, the head: Xavier-uniform weights, zero biases.  [finn2017maml, code]"""
-
-    context_names: frozenset[str] = frozenset()
-    distribution: type[Distribution]
-    spec: Spec
+class Perceptron(nn.Module):
+    """Hidden layers and a linear output: Xavier-uniform weights, zero biases.  [finn2017maml, code]"""
 
     def __init__(
         self, sizes: Sequence[int], activation: str, generator: torch.Generator | None, dtype: torch.dtype
@@ -61,12 +57,6 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
 
-    @property
-    def head_names(self) -> frozenset[str]:
-        """The parameters of the last layer."""
-        last = len(self.layers) - 1
-        return frozenset({f"layers.{last}.weight", f"layers.{last}.bias"})
-
     def inputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
         """What the first layer sees: [N, ..., S] → [N, ..., in]."""
         return observations
@@ -80,23 +70,68 @@ class MLP(nn.Module):
                 x = self.activation.value(x)
         return x
 
-    def acting(self, parameters: Parameters) -> Acting:
-        """The policy that is called, once a step."""
-        return lambda observations, waiting=None: self(parameters, observations)
+
+class PerceptronPolicy(Perceptron):
+    """A perceptron of `input_size` inputs with a head: what they are made of is said by `inputs`."""
+
+    context_names: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        head: Head,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__([input_size, *hidden_sizes, head.spec.action_size], activation, generator, dtype)
+        self.action_head, self.spec = head, head.spec
+        for name, parameter in head.initial(dtype).items():
+            self.register_parameter(name, parameter)
+
+    @property
+    def distribution(self) -> type[Distribution]:
+        """That of the head."""
+        return self.action_head.distribution
+
+    @property
+    def head_names(self) -> frozenset[str]:
+        """The parameters of the last layer, and those of the head beside it: log-std."""
+        last = len(self.layers) - 1
+        return frozenset({f"layers.{last}.weight", f"layers.{last}.bias", *self.action_head.state_independent()})
 
     def state_independent(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """Fields of the distribution after the network's outputs: elementwise functions of these parameters."""
-        return {}
+        return self.action_head.state_independent()
+
+    def forward(self, parameters: Parameters, observations: Tensor) -> Distribution:
+        return self.action_head(parameters)(self.outputs(parameters, observations))
+
+    def acting(self, parameters: Parameters) -> Acting:
+        """The policy with its log-std computed once, unless a subclass has a `forward` of its own."""
+        if type(self).forward is not PerceptronPolicy.forward:
+            return lambda observations, waiting=None: self(parameters, observations)
+        distribution = self.action_head(parameters)
+        return lambda observations, waiting=None: distribution(self.outputs(parameters, observations))
+
+
+class MLP(PerceptronPolicy):
+    """A perceptron of the observation."""
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        head: Head,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(head.spec.observation_size, hidden_sizes, activation, head, generator, dtype)
 
 
 class GaussianMLP(MLP):
-    """Mean from an MLP, log-std a free parameter that does not depend on the state and adapts with the rest.
-
-    `min_std` and `max_std` bound the standard deviation through `bounded_log_std`, which is the identity from
-    e·min_std to max_std/e. Raises ValueError for discrete actions.
-    """
-
-    distribution = DiagonalGaussian
+    """An MLP with a `GaussianHead`, for continuous actions."""
 
     def __init__(
         self,
@@ -109,52 +144,11 @@ class GaussianMLP(MLP):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if spec.discrete:
-            raise ValueError(
-                f"a Gaussian policy needs continuous actions, these tasks have {spec.action_size} discrete ones: "
-                "use policy=categorical_mlp or the like"
-            )
-        super().__init__([spec.observation_size, *hidden_sizes, spec.action_size], activation, generator, dtype)
-        require_number("policy.min_std", min_std, above=0)
-        require_number("policy.max_std", max_std, above=min_std * math.exp(2))
-        require_number("policy.init_std", init_std, low=min_std * math.e, high=max_std / math.e)
-        self.spec = spec
-        self.bounds = math.log(min_std), math.log(max_std)
-        self.log_std = nn.Parameter(torch.full((spec.action_size,), math.log(init_std), dtype=dtype))
-
-    @property
-    def head_names(self) -> frozenset[str]:
-        """The parameters of the last layer, and log-std."""
-        return super().head_names | {"log_std"}
-
-    def forward(self, parameters: Parameters, observations: Tensor) -> Distribution:
-        return self._with_log_std(parameters)(observations)
-
-    def state_independent(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        """The bounded log-std."""
-        return {"log_std": lambda raw: bounded_log_std(raw, *self.bounds)}
-
-    def acting(self, parameters: Parameters) -> Acting:
-        """The policy with its log-std computed once, unless a subclass has a `forward` of its own."""
-        if type(self).forward is not GaussianMLP.forward:
-            return super().acting(parameters)
-        return self._with_log_std(parameters)
-
-    def _with_log_std(self, parameters: Parameters) -> Acting:
-        log_std = bounded_log_std(parameters["log_std"], *self.bounds)
-
-        def distribution(observations: Tensor, waiting: Tensor | None = None) -> DiagonalGaussian:
-            mean = self.outputs(parameters, observations)
-            shape = [len(log_std), *[1] * (mean.dim() - 2), -1] if log_std.dim() == 2 else [-1]
-            return DiagonalGaussian(mean, log_std.view(shape).expand_as(mean))
-
-        return distribution
+        super().__init__(hidden_sizes, activation, GaussianHead(init_std, min_std, max_std, spec), generator, dtype)
 
 
 class CategoricalMLP(MLP):
-    """Logits of the discrete actions from an MLP. Raises ValueError for continuous actions."""
-
-    distribution = Categorical
+    """An MLP with a `CategoricalHead`, for discrete actions."""
 
     def __init__(
         self,
@@ -164,12 +158,4 @@ class CategoricalMLP(MLP):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if not spec.discrete:
-            raise ValueError(
-                "a categorical policy needs discrete actions, these are continuous: use policy=gaussian_mlp or the like"
-            )
-        super().__init__([spec.observation_size, *hidden_sizes, spec.action_size], activation, generator, dtype)
-        self.spec = spec
-
-    def forward(self, parameters: Parameters, observations: Tensor) -> Categorical:
-        return Categorical(self.outputs(parameters, observations))
+        super().__init__(hidden_sizes, activation, CategoricalHead(spec), generator, dtype)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, below
-from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP, linear, require_parameters
+from metarl_exp.policy.head import Head
+from metarl_exp.policy.mlp import Perceptron, PerceptronPolicy, linear, require_parameters
 from metarl_exp.types import Acting, Spec
 from metarl_exp.validation import require_choice, require_integer
 
@@ -59,7 +60,7 @@ class Memory(nn.Module):
         cell: str,
         hidden_size: int,
         spec: Spec,
-        readout: MLP,
+        readout: Perceptron,
         generator: torch.Generator | None,
         dtype: torch.dtype,
     ) -> None:
@@ -99,10 +100,23 @@ class Memory(nn.Module):
         return (observations.new_zeros(*observations.shape[:2], self.hidden_size),) * self.cell.states
 
 
-class Recurrent(Memory):
-    """A memory that the policy `readout` acts by."""
+class RNN(Memory):
+    """A memory that the linear policy `readout` acts by. Raises ValueError for a cell or a size that does not exist."""
 
-    readout: GaussianMLP | CategoricalMLP
+    readout: PerceptronPolicy
+
+    def __init__(
+        self,
+        cell: str,
+        hidden_size: int,
+        head: Head,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        require_choice("policy.cell", cell, CELLS)
+        require_integer("policy.hidden_size", hidden_size, low=1)
+        readout = PerceptronPolicy(hidden_size, [], "tanh", head, generator, dtype)
+        super().__init__(cell, hidden_size, head.spec, readout, generator, dtype)
 
     @property
     def distribution(self) -> type[Distribution]:
@@ -138,53 +152,3 @@ class Recurrent(Memory):
 
 def _unless(waiting: Tensor, after: State, before: State) -> State:
     return tuple(torch.where(waiting.unsqueeze(-1), b, a) for a, b in zip(after, before, strict=True))
-
-
-class GaussianRNN(Recurrent):
-    """Mean from the memory; log-std as in `GaussianMLP`. Raises ValueError for discrete actions."""
-
-    def __init__(
-        self,
-        cell: str,
-        hidden_size: int,
-        init_std: float,
-        min_std: float,
-        max_std: float,
-        spec: Spec,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        seen = _memory(cell, hidden_size, spec)
-        if spec.discrete:
-            raise ValueError(
-                f"policy=gaussian_{cell} needs continuous actions, these tasks have {spec.action_size} discrete ones: "
-                f"use policy=categorical_{cell}"
-            )
-        readout = GaussianMLP([], "tanh", init_std, min_std, max_std, seen, generator, dtype)
-        super().__init__(cell, hidden_size, spec, readout, generator, dtype)
-
-
-class CategoricalRNN(Recurrent):
-    """Logits of the discrete actions from the memory. Raises ValueError for continuous actions."""
-
-    def __init__(
-        self,
-        cell: str,
-        hidden_size: int,
-        spec: Spec,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        seen = _memory(cell, hidden_size, spec)
-        if not spec.discrete:
-            raise ValueError(
-                f"policy=categorical_{cell} needs discrete actions, these are continuous: use policy=gaussian_{cell}"
-            )
-        super().__init__(cell, hidden_size, spec, CategoricalMLP([], "tanh", seen, generator, dtype), generator, dtype)
-
-
-def _memory(cell: str, hidden_size: int, spec: Spec) -> Spec:
-    """What a readout sees. Raises ValueError for a cell or a size that does not exist."""
-    require_choice("policy.cell", cell, CELLS)
-    require_integer("policy.hidden_size", hidden_size, low=1)
-    return spec._replace(observation_size=hidden_size)

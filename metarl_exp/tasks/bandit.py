@@ -64,6 +64,7 @@ class Bandit:
     """A task is the mean payment of each arm; S = 1, a constant; A = `arms`, discrete; the reward is the payment."""
 
     version = 1
+    discrete = True
 
     def __init__(self, arms: int, horizon: int, payment: str) -> None:
         require_integer("tasks.arms", arms, low=1)
@@ -71,7 +72,7 @@ class Bandit:
         require_choice("tasks.payment", payment, PAYMENTS)
         require_memory(f"tasks.arms={arms}", 100 * arms)  # as their names alone take
         self.payment = PAYMENTS[payment]
-        self.spec = Spec(observation_size=1, action_size=arms, discrete=True, horizon=horizon)
+        self.spec = Spec(observation_size=1, action_size=arms, discrete=self.discrete, horizon=horizon)
         self.parameter_names = tuple(f"mean_{arm}" for arm in range(arms))
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:

@@ -41,6 +41,7 @@ class CartPole:
     """
 
     version = 1
+    discrete = True
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class CartPole:
         self.low, self.high = torch.tensor([list(pair) for pair in ranges.values()], dtype=torch.float64).T
         self.hidden = hidden
         self.parameter_names: tuple[str, ...] = (*ranges, *(() if hidden == "none" else (hidden,)))
-        self.spec = Spec(observation_size=4, action_size=2, discrete=True, horizon=horizon)
+        self.spec = Spec(observation_size=4, action_size=2, discrete=self.discrete, horizon=horizon)
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
         physics = uniform((num_tasks, 5), self.low, self.high, generator)

@@ -43,6 +43,7 @@ class MetaWorld:
     """
 
     version = 1
+    discrete = False
     libraries = ("metaworld", "mujoco")
     without_effect = ("workers", "start_method")  # on any number
 
@@ -59,7 +60,7 @@ class MetaWorld:
         columns = [Variation("environment", "argument", "environment", Number())]
         columns += [Variation(f"random_{i}", "argument", f"random.{i}", Number()) for i in range(VECTOR)]
         self.parameter_names: tuple[str, ...] = tuple(column.name for column in columns)
-        self.spec = Spec(observation_size=39, action_size=4, discrete=False, horizon=horizon)
+        self.spec = Spec(observation_size=39, action_size=4, discrete=self.discrete, horizon=horizon)
         self.fleet = Fleet(Recipe(ID, {"reward": reward}, [], columns, "success"), self.spec, workers, start_method)
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:

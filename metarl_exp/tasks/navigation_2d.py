@@ -30,12 +30,13 @@ class Navigation2D:
     """
 
     version = 1
+    discrete = False
 
     def __init__(self, horizon: int, action_map: str, varying_start: bool) -> None:
         require_integer("tasks.horizon", horizon, low=1)
         require_choice("tasks.action_map", action_map, ["scaled", "clipped"])
         require_flag("tasks.varying_start", varying_start)
-        self.spec = Spec(observation_size=2, action_size=2, discrete=False, horizon=horizon)
+        self.spec = Spec(observation_size=2, action_size=2, discrete=self.discrete, horizon=horizon)
         self.action_scale = MAX_MOVE if action_map == "scaled" else 1.0
         self.varying_start = varying_start
         self.parameter_names: tuple[str, ...] = ("goal_x", "goal_y") + (("start_x", "start_y") if varying_start else ())

@@ -32,6 +32,7 @@ class TabularMDP:
     """
 
     version = 1
+    discrete = True
     parameter_names: tuple[str, ...] = ("key",)
 
     def __init__(self, states: int, actions: int, horizon: int) -> None:
@@ -40,7 +41,7 @@ class TabularMDP:
         numbers = states * actions * (states + 1)
         require_memory(f"tasks.states={states}, tasks.actions={actions}", 8 * numbers)
         self.states, self.actions = states, actions
-        self.spec = Spec(observation_size=states, action_size=actions, discrete=True, horizon=horizon)
+        self.spec = Spec(observation_size=states, action_size=actions, discrete=self.discrete, horizon=horizon)
         self._known: tuple[Tensor, MDPs] | None = None
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:

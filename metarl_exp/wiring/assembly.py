@@ -19,6 +19,7 @@ from metarl_exp.wiring.components import component
 from metarl_exp.wiring.devices import device_named
 from metarl_exp.wiring.distributions import task_distribution, task_settings
 from metarl_exp.wiring.plausible import ANY_MACHINE, require_adapting, require_plausible, require_room
+from metarl_exp.wiring.policies import policy_of
 from metarl_exp.wiring.staleness import refuse_stale_start
 
 # Tasks that were rehearsed in this process, by their class and settings: one command may build its learner twice.
@@ -43,8 +44,7 @@ def assemble(config: DictConfig, ranks: Ranks = ALONE, memory: float = ANY_MACHI
     generators = streams(config.seed)
     tasks = task_distribution(config)
     rehearsed = class_of("tasks", config.tasks), task_settings(config)
-    initialised = {"generator": generators.initialisation, "dtype": torch.float32}
-    policy = component("policy", config.policy, spec=tasks.spec, **initialised)
+    policy = policy_of(config.policy, tasks.spec, generators.initialisation, torch.float32)
     objective = component("objective", config.objective, ranks=ranks)
     inner_optimizer = component("inner_optimizer", config.inner_optimizer)
     adaptation = component(

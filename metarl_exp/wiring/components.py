@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,8 +15,10 @@ from metarl_exp.wiring.plausible import require_kinds
 from metarl_exp.wiring.trust import leads_further
 
 
-def component(group: str, node: Mapping[Any, Any], **wired: Any) -> Any:
+def component(group: str, node: Mapping[Any, Any], beside: Iterable[str] = (), **wired: Any) -> Any:
     """Construct the component of a group from its node and the parts it is wired to.
+
+    `beside` are keys that the caller takes itself.
 
     Raises ValueError for a class that does not exist, for keys that its constructor does not take, or lacks, and for
     the name of another class inside the node: what Hydra would make of it is no component.
@@ -27,8 +29,9 @@ def component(group: str, node: Mapping[Any, Any], **wired: Any) -> Any:
     allowed = [name for name in takes if name not in wired]
     for key in keys:
         if key not in allowed:
+            known = [*allowed, *beside]
             raise ValueError(
-                f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed) or 'none'}"
+                f"unknown key '{group}.{key}'{nearest(key, known)}: {group} takes {', '.join(known) or 'none'}"
             )
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:

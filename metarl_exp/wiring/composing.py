@@ -10,12 +10,14 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metarl_exp.validation import nearest
+from metarl_exp.wiring import heads
 
 
 def config_dir() -> Path:
@@ -51,6 +53,7 @@ def root_keys() -> frozenset[str]:
 
 def _composed(overrides: list[str], with_hydra: bool) -> DictConfig:
     """Configuration as Hydra composes it. Values alone are set in a copy of what options compose to."""
+    _keep_former_options()
     if not with_hydra and not any(override.startswith("hydra.searchpath") for override in overrides):
         parsed = OverridesParser.create().parse_overrides(overrides)
         chosen = tuple(o.input_line or "" for o in parsed if not _sets_a_value(o))
@@ -98,6 +101,25 @@ def options(user_dir: str | None) -> dict[str, list[str]]:
             group, *option = file.relative_to(root).with_suffix("").parts
             found.setdefault(group, set()).add("/".join(option))
     return {group: sorted(names) for group, names in found.items()}
+
+
+@cache
+def policies() -> dict[str, dict[str, Any]]:
+    """The nodes of the options of `policy` in conf/, as data, with those that their defaults name."""
+    return {file.stem: _policy(file.stem) for file in (config_dir() / "policy").glob("*.yaml")}
+
+
+def _policy(name: str) -> dict[str, Any]:
+    node: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "policy" / f"{name}.yaml"))
+    bases = [_policy(base) for base in node.pop("defaults", []) if base != "_self_"]
+    return {key: value for part in (*bases, node) for key, value in part.items()}
+
+
+@cache
+def _keep_former_options() -> None:
+    """Have Hydra know the options of `policy` that there were before, which are composed but not listed."""
+    for name, node in heads.former_options(policies()):
+        ConfigStore.instance().store(group="policy", name=name, node=node, provider="metarl_exp")
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from metarl_exp.runs.files import DamagedFile, read_yaml, write_yaml
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.wiring.composing import leaves
+from metarl_exp.wiring.distributions import discrete_actions
 from metarl_exp.wiring.fingerprint import ADDED
+from metarl_exp.wiring.policies import policy_node
 
 # Keys without which a file is not the configuration of a run.
 REQUIRED = {"config.yaml": ("seed", "tasks._target_", "policy._target_")}
@@ -19,9 +22,10 @@ REQUIRED = {"config.yaml": ("seed", "tasks._target_", "policy._target_")}
 def store_config(config: DictConfig, run: Path, anew: bool = False) -> list[str]:
     """Write `.hydra/`, or what of it is missing or damaged, while Hydra runs; a line for each damaged file.
 
-    The device is that which the run began on, of which its `provenance.json` tells.
+    The device is that which the run began on, of which its `provenance.json` tells; the policy has its head.
     """
     config, said = config.copy(), []
+    config.policy = policy_node(config.policy, partial(discrete_actions, config))
     config.device = (RunFolder(run).provenance() or {}).get("device", config.device)
     contents = {
         "config.yaml": OmegaConf.to_yaml(config, resolve=True),

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.runs.sources import PACKAGE
+from metarl_exp.tasks.base import Closeable, TaskDistribution
 from metarl_exp.tasks.guard import limited
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
 from metarl_exp.validation import nearest
+from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.components import component
 from metarl_exp.wiring.composing import compose, options
 from metarl_exp.wiring.overrides import check_overrides
+
+_discrete: dict[str, bool] = {}  # of distributions that were made in this process, by their settings
 
 
 def task_node(name: str, settings: Sequence[str], user_dir: str | None = None) -> DictConfig:
@@ -54,10 +58,27 @@ def task_distribution(config: DictConfig) -> TaskDistribution:
 def tasks_of(node: DictConfig, limit: float) -> TaskDistribution:
     """The distribution that a node describes. EnvironmentFailure if making it exits, or takes more than `limit` s."""
     with limited(f"making the tasks ({node.get('_target_')})", limit):
-        return component("tasks", node)
+        made = component("tasks", node)
+    _discrete[_settings(node)] = made.spec.discrete
+    return made
+
+
+def discrete_actions(config: DictConfig) -> bool:
+    """Whether the actions of these tasks are discrete: classes of this package say so, others are made and asked."""
+    kind, settings = class_of("tasks", config.tasks), _settings(config.tasks)
+    if kind.__module__.partition(".")[0] == PACKAGE and hasattr(kind, "discrete"):
+        return kind.discrete
+    if settings not in _discrete:
+        made = tasks_of(config.tasks, config.environment_timeout)
+        if isinstance(made, Closeable):
+            made.close()
+    return _discrete[settings]
+
+
+def _settings(node: DictConfig) -> str:
+    return json.dumps(OmegaConf.to_container(node, resolve=True))
 
 
 def task_settings(config: DictConfig) -> str:
     """All that `task_distribution` reads, and what a rehearsal asks for."""
-    settings = [config.oracle, config.trial_episodes, config.allow_stateful]
-    return json.dumps([OmegaConf.to_container(config.tasks, resolve=True), *settings])
+    return json.dumps([_settings(config.tasks), config.oracle, config.trial_episodes, config.allow_stateful])

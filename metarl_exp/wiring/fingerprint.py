@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +14,9 @@ from metarl_exp.runs.files import file_name
 from metarl_exp.runs.sources import PACKAGE
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.composing import canonical, leaves
+from metarl_exp.wiring.distributions import discrete_actions
 from metarl_exp.wiring.moved import first
+from metarl_exp.wiring.policies import policy_node
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
 NOT_IN_FINGERPRINT = (
@@ -41,9 +44,10 @@ def fingerprinted(config: DictConfig, like: DictConfig | None = None) -> dict[st
 
     A key at its neutral value is left out, so that a run stored before there was this key has the same fingerprint.
     """
-    tree = OmegaConf.to_container(
+    tree: Any = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
+    tree["policy"] = policy_node(config.policy, partial(discrete_actions, like or config))
     neutral, idle = ADDED | neutral_settings(like or config), without_effect(like or config)
     found = ((key, value) for key, value in leaves(tree) if ".".join(key.split(".")[:2]) not in idle)
     named = ((key, first(str(value)) if key.endswith("._target_") else value) for key, value in found)

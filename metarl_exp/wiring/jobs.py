@@ -60,7 +60,8 @@ def _job(sweep: Sweep, number: int, overrides: list[str], config: DictConfig) ->
         config.hydra.job.num = number
     if Path(config.hydra.sweep.dir) != sweep.root:
         raise ValueError(f"output_root={config.hydra.sweep.dir!r}: the jobs of a sweep share one, {sweep.root}")
-    job = Job(config.hydra.sweep.subdir, config.seed, fingerprint(config), overrides)
+    identity = fingerprint(config)  # before the folder asks for it, where Hydra would wrap what it raises
+    job = Job(config.hydra.sweep.subdir, config.seed, identity, overrides)
     refuse_other_run(config, choose_folder(sweep.root / job.folder, config.restart))
     config.device = "cpu"
     assemble(config).learner.close()

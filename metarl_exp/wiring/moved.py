@@ -5,6 +5,8 @@ A fingerprint takes the old name, so that a class that moves leaves every stored
 
 from __future__ import annotations
 
+from metarl_exp.wiring.heads import network
+
 MOVED = {
     "metarl_exp.adaptation": "metarl_exp.algorithm.adaptation",
     "metarl_exp.advantage": "metarl_exp.algorithm.advantage",
@@ -20,8 +22,8 @@ FIRST = {new: old for old, new in MOVED.items()}
 
 
 def current(target: str) -> str:
-    """The dotted name of a class as it is today."""
-    return _renamed(target, MOVED)
+    """The dotted name of a class as it is today: of a policy with a head in its name, that of its network."""
+    return _renamed(network(target), MOVED)
 
 
 def first(target: str) -> str:

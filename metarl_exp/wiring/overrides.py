@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.validation import nearest
 from metarl_exp.wiring.composing import compose, leaves, options, unknown_key
+from metarl_exp.wiring.heads import FORMER_OPTIONS
 
 PLUGINS = {  # by option of hydra/launcher and hydra/sweeper: the extra that brings it, and its module in hydra_plugins
     "joblib": ("joblib", "hydra_joblib_launcher"),
@@ -57,7 +58,7 @@ def _options(override: Override, offered: Sequence[str]) -> list[str]:
         if isinstance(value, dict):
             one = next(iter(value), "…")
             raise ValueError(f"{override.input_line}: a group takes an option; write {group}.{one}=…, key by key")
-        if value not in offered:
+        if value not in offered and (group != "policy" or value not in FORMER_OPTIONS):
             shown, allowed = "null" if value is None else value, ", ".join(sorted(offered))
             raise ValueError(f"{group}={shown}: allowed are {allowed}{nearest(str(value), offered)}")
     return values

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metarl_exp.algorithm.meta_learner import MetaLearner
-from metarl_exp.policy import CategoricalMLP, CategoricalRNN, GaussianMLP
+from metarl_exp.policy import RNN, CategoricalHead, CategoricalMLP, GaussianMLP
 from metarl_exp.tasks import CartPole, Navigation2D
 from metarl_exp.tasks.cartpole import NOMINAL
 
@@ -51,7 +51,7 @@ def test_gymnasium_s_cartpole_can_be_adapted_to_and_played():
 
 def test_a_policy_with_memory_remembers_until_it_is_reset():
     tasks = CartPole(30, "none", **NOMINAL)
-    policy = CategoricalRNN("gru", 4, tasks.spec, torch.Generator().manual_seed(0))
+    policy = RNN("gru", 4, CategoricalHead(tasks.spec), torch.Generator().manual_seed(0))
     learner = MetaLearner(tasks, policy, 0.1, 1e-3, 1, 2, trajectories=2)
     adapted = learner.adapt(gymnasium.make("CartPole-v1"), episodes=2)
     observations = torch.tensor([[0.1, -1.0, 0.2, 1.0], [0.0, 2.0, 0.0, -2.0], [0.1, -1.0, 0.2, 1.0]])

@@ -6,7 +6,7 @@ import torch
 
 from metarl_exp.algorithm.advantage import GAE, CriticGAE
 from metarl_exp.maths import baseline
-from metarl_exp.policy import CategoricalMLP, GaussianCriticMLP, GaussianCriticRNN
+from metarl_exp.policy import CategoricalMLP, CriticMLP, CriticRNN, GaussianHead
 from metarl_exp.types import Spec, Trajectories
 
 SETTINGS = {"discount": 0.9, "gae_lambda": 0.8, "ridge": 1e-5, "standardise": False, "bootstrap_time_limit": False}
@@ -237,11 +237,11 @@ def critic_gae(policy, **settings):
     return CriticGAE(**{k: v for k, v in (SETTINGS | settings).items() if k != "ridge"}, policy=policy)
 
 
-def with_critic(kind=GaussianCriticMLP, size=(5,), tasks=2):
+def with_critic(kind=CriticMLP, size=(5,), tasks=2):
     """A policy with a critic, and parameters of its own for each task."""
     generator, spec = torch.Generator().manual_seed(1), Spec(2, 2, False, 4)
-    shape = (size, "tanh") if kind is GaussianCriticMLP else ("gru", size)
-    policy = kind(*shape, 1.0, 1e-6, 1e3, spec, generator, torch.float64)
+    shape = (size, "tanh") if kind is CriticMLP else ("gru", size)
+    policy = kind(*shape, GaussianHead(1.0, 1e-6, 1e3, spec), generator, torch.float64)
     stacked = {n: p.detach().expand(tasks, *p.shape) for n, p in policy.named_parameters()}
     noise = {n: torch.randn(p.shape, generator=generator, dtype=torch.float64) for n, p in stacked.items()}
     return policy, {n: p + 0.3 * noise[n] for n, p in stacked.items()}
@@ -264,9 +264,7 @@ def gru_values(phi, x):
 
 @pytest.mark.parametrize("bootstrap", [False, True])
 @pytest.mark.parametrize("lambda_", [0.0, 0.8, 1.0])
-@pytest.mark.parametrize(
-    ("kind", "size", "values_of"), [(GaussianCriticMLP, (5,), mlp_values), (GaussianCriticRNN, 3, gru_values)]
-)
+@pytest.mark.parametrize(("kind", "size", "values_of"), [(CriticMLP, (5,), mlp_values), (CriticRNN, 3, gru_values)])
 def test_advantages_and_targets_over_a_critic_are_those_by_hand(kind, size, values_of, lambda_, bootstrap):
     """Task after task and episode after episode; targets are λ-returns: G_t = r + γ ((1 − λ) V_{t+1} + λ G_{t+1})."""
     policy, phi = with_critic(kind, size)

@@ -27,16 +27,7 @@ from metarl_exp.algorithm.objective import (
 )
 from metarl_exp.algorithm.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.maths.parameters import detach, unflatten
-from metarl_exp.policy import (
-    CategoricalCriticMLP,
-    CategoricalCriticRNN,
-    CategoricalMLP,
-    CategoricalRNN,
-    GaussianCriticMLP,
-    GaussianCriticRNN,
-    GaussianMLP,
-    GaussianRNN,
-)
+from metarl_exp.policy import MLP, RNN, CategoricalHead, CriticMLP, CriticRNN, GaussianHead
 from metarl_exp.process.streams import stream
 from metarl_exp.types import Critic, Experience, Spec
 
@@ -57,8 +48,10 @@ def normal(generator, *shape):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def gaussian(hidden=(3,), kind=GaussianCriticMLP, seed=0):
-    return kind(hidden, "tanh", 1.0, 1e-6, 1e3, CONTINUOUS, torch.Generator().manual_seed(seed), torch.float64)
+def gaussian(hidden=(3,), kind=CriticMLP, seed=0):
+    return kind(
+        hidden, "tanh", GaussianHead(1.0, 1e-6, 1e3, CONTINUOUS), torch.Generator().manual_seed(seed), torch.float64
+    )
 
 
 def problem(steps=1, inside=None, order="second", objective=None, rule="sgd", fast=All):
@@ -227,10 +220,10 @@ def test_a_critic_that_does_not_adapt_has_no_step_size_to_learn():
 @pytest.mark.parametrize(
     ("kind", "plain", "arguments"),
     [
-        (GaussianCriticMLP, GaussianMLP, ([5, 4], "tanh", 0.7, 1e-6, 1e3, CONTINUOUS)),
-        (CategoricalCriticMLP, CategoricalMLP, ([5, 4], "relu", DISCRETE)),
-        (GaussianCriticRNN, GaussianRNN, ("gru", 4, 0.7, 1e-6, 1e3, CONTINUOUS)),
-        (CategoricalCriticRNN, CategoricalRNN, ("lstm", 4, DISCRETE)),
+        (CriticMLP, MLP, ([5, 4], "tanh", GaussianHead(0.7, 1e-6, 1e3, CONTINUOUS))),
+        (CriticMLP, MLP, ([5, 4], "relu", CategoricalHead(DISCRETE))),
+        (CriticRNN, RNN, ("gru", 4, GaussianHead(0.7, 1e-6, 1e3, CONTINUOUS))),
+        (CriticRNN, RNN, ("lstm", 4, CategoricalHead(DISCRETE))),
     ],
 )
 def test_a_critic_leaves_the_policy_as_it_is(kind, plain, arguments, close):
@@ -264,27 +257,27 @@ ADAM, TRUST = TorchOptimizer("Adam", 1e-3, {}), TRPO(0.01, 10, 1e-5, 1e-10, 0.8,
 @pytest.mark.parametrize(
     ("objective", "critic", "optimizer", "says"),
     [
-        (MAML(), True, ADAM, "objective.value_weight=null with policy=GaussianCriticMLP, whose critic would never"),
+        (MAML(), True, ADAM, "objective.value_weight=null with policy=CriticMLP, whose critic would never"),
         (
             MAML(value_weight=0.5),
             False,
             ADAM,
-            "objective.value_weight=0.5 with policy=GaussianMLP, which has no critic",
+            "objective.value_weight=0.5 with policy=MLP, which has no critic",
         ),
         (MAML(value_weight=0.5), True, TRUST, "objective.value_weight=0.5 with outer_optimizer=TRPO: a trust region"),
-        (Reptile(), True, ADAM, "objective=reptile with policy=GaussianCriticMLP: its loss has no value loss"),
+        (Reptile(), True, ADAM, "objective=reptile with policy=CriticMLP: its loss has no value loss"),
     ],
 )
 def test_nonsense_with_a_critic_is_refused(objective, critic, optimizer, says):
-    policy = gaussian(kind=GaussianCriticMLP if critic else GaussianMLP)
+    policy = gaussian(kind=CriticMLP if critic else MLP)
     adaptation = Adaptation(1, "first", policy, RULES["sgd"], All(), MAML().inner_loss)
     with pytest.raises(ValueError, match=says):
         objective.check_compatible(adaptation, optimizer)
 
 
 def test_adapting_a_critic_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match=r"adaptation.value_weight=0.3: the policy, GaussianMLP, has no critic"):
-        Adaptation(1, "first", gaussian(kind=GaussianMLP), RULES["sgd"], All(), MAML().inner_loss, 0.3)
+    with pytest.raises(ValueError, match=r"adaptation.value_weight=0.3: the policy, MLP, has no critic"):
+        Adaptation(1, "first", gaussian(kind=MLP), RULES["sgd"], All(), MAML().inner_loss, 0.3)
 
 
 @pytest.mark.parametrize("weight", [0, -1.0, "1", float("nan")])
@@ -296,8 +289,8 @@ def test_weights_that_are_none_are_refused(weight):
 
 
 def test_the_linear_baseline_beside_a_critic_is_refused():
-    chosen = ["policy=gaussian_mlp_critic", "objective.value_weight=0.5", "outer_optimizer=adam", "tracker=none"]
-    with pytest.raises(ValueError, match="advantage=gae with policy=GaussianCriticMLP: the linear baseline takes"):
+    chosen = ["policy=mlp_critic", "objective.value_weight=0.5", "outer_optimizer=adam", "tracker=none"]
+    with pytest.raises(ValueError, match="advantage=gae with policy=CriticMLP: the linear baseline takes"):
         wiring.assemble(wiring.compose(chosen))
     wiring.assemble(wiring.compose([*chosen, "advantage=critic"]))
 
@@ -325,7 +318,7 @@ def trained(iterations, *overrides):
     learner = wiring.assemble(
         wiring.compose(
             [
-                "tasks=cartpole", "tasks.horizon=60", "policy=categorical_mlp_critic", "policy.hidden_sizes=[16]",
+                "tasks=cartpole", "tasks.horizon=60", "policy=mlp_critic", "policy.hidden_sizes=[16]",
                 "policy.activation=tanh", "advantage=critic", "advantage.discount=0.95", "advantage.gae_lambda=0.9",
                 "objective.value_weight=0.5", "objective.clip=0.2", "outer_optimizer=ppo", "outer_optimizer.lr=0.02",
                 "meta_batch_size=6", "trajectories=6", "tracker=none", *overrides,

@@ -137,7 +137,7 @@ def test_a_theta_that_does_not_adapt_is_not_chosen_by_training_returns(overrides
 
 def test_a_theta_that_adapts_may_be_chosen_by_training_returns():
     evaluation(best_by="training_return").check_selection(composed())
-    memory = ["adaptation=none", "trial_episodes=2", "policy=gaussian_gru", "policy.hidden_size=4"]
+    memory = ["adaptation=none", "trial_episodes=2", "policy=rnn", "policy.hidden_size=4"]
     composition = ["tasks.horizon=6", "trajectories=3", *memory, "outer_optimizer=ppo", "objective.clip=0.2"]
     evaluation(best_by="training_return").check_selection(wiring.assemble(wiring.compose(composition)).learner)
 
@@ -151,8 +151,8 @@ def test_the_three_task_sets_share_no_task(learner):
 
 
 def test_task_sets_do_not_depend_on_the_seed_of_training(learner):
-    other = wiring.assemble(wiring.compose(["tasks=cartpole", "policy=categorical_mlp", "seed=5"])).learner
-    again = wiring.assemble(wiring.compose(["tasks=cartpole", "policy=categorical_mlp", "seed=6"])).learner
+    other = wiring.assemble(wiring.compose(["tasks=cartpole", "seed=5"])).learner
+    again = wiring.assemble(wiring.compose(["tasks=cartpole", "seed=6"])).learner
     assert torch.equal(evaluation().tasks(other, "test"), evaluation().tasks(again, "test"))
 
 

@@ -6,7 +6,7 @@ import torch
 from metarl_exp import wiring
 from metarl_exp.algorithm.fast_weights import All, Body, Context, Head
 from metarl_exp.maths.parameters import flatten, stack, unflatten
-from metarl_exp.policy import CategoricalMLP, GaussianContextMLP
+from metarl_exp.policy import CategoricalMLP, ContextMLP, GaussianHead
 from metarl_exp.types import Spec
 
 HEAD = {"layers.2.weight", "layers.2.bias", "log_std"}
@@ -166,7 +166,7 @@ def test_with_a_context_of_zero_the_policy_is_one_of_the_observation_alone(probl
 )
 def test_a_context_is_never_learned(tiny, which, outer):
     """It is 0 in θ, exactly, although it adapts to every task."""
-    config = [*tiny, f"fast_weights={which.__name__.lower()}", "policy=gaussian_mlp_context", *outer]
+    config = [*tiny, f"fast_weights={which.__name__.lower()}", "policy=mlp_context", *outer]
     learner = wiring.assemble(wiring.compose(config)).learner
     before = learner.theta
     learner.train(3)
@@ -184,7 +184,7 @@ def test_a_context_is_never_learned(tiny, which, outer):
 
 def test_parameters_that_a_policy_lacks_cannot_adapt():
     linear = CategoricalMLP([], "tanh", Spec(3, 2, True, 5))
-    with pytest.raises(ValueError, match=r"fast_weights=context: .*take policy=gaussian_mlp_context"):
+    with pytest.raises(ValueError, match=r"fast_weights=context: .*take policy=mlp_context"):
         Context(linear)
     with pytest.raises(ValueError, match=r"fast_weights=body: .*needs hidden layers"):
         Body(linear)
@@ -193,4 +193,4 @@ def test_parameters_that_a_policy_lacks_cannot_adapt():
 @pytest.mark.parametrize("size", [0, -1, 2.0, None])
 def test_a_context_without_a_size_is_refused(size):
     with pytest.raises(ValueError, match=r"policy\.context_size="):
-        GaussianContextMLP([4], "tanh", 1.0, 1e-6, 100.0, size, Spec(3, 2, False, 5))
+        ContextMLP(size, [4], "tanh", GaussianHead(1.0, 1e-6, 100.0, Spec(3, 2, False, 5)))

@@ -34,7 +34,7 @@ def test_the_hidden_sign_of_cartpole_needs_adaptation(outer):
 
 def test_a_target_position_is_found():
     """A milder need to adapt: the pole can be kept up anywhere, the reward is where the target is."""
-    choices = ["tasks=cartpole_target", "policy=categorical_mlp", "policy.hidden_sizes=[32,32]"]
+    choices = ["tasks=cartpole_target", "policy.hidden_sizes=[32,32]"]
     parts = wiring.assemble(wiring.compose(choices))
     before = parts.evaluation(parts.learner, parts.learner.theta, "test").mean(0)
     parts.learner.train(25)

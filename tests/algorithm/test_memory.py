@@ -11,7 +11,7 @@ from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.meta_learner import MetaLearner
 from metarl_exp.algorithm.objective import Joint
 from metarl_exp.algorithm.outer_optimizer import TorchOptimizer
-from metarl_exp.policy import CategoricalMLP, CategoricalRNN
+from metarl_exp.policy import RNN, CategoricalHead, CategoricalMLP
 from metarl_exp.process.streams import stream, streams
 from metarl_exp.tasks import Bandit
 from metarl_exp.tasks.trials import Trials
@@ -51,7 +51,7 @@ def trained(tasks, policy, iterations):
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_memory_finds_the_arm_in_the_first_episode_and_uses_it_in_the_second(cell):
     trials = Trials(HiddenArm(), 2)
-    policy = CategoricalRNN(cell, 8, trials.spec, stream(0, "initialisation"))
+    policy = RNN(cell, 8, CategoricalHead(trials.spec), stream(0, "initialisation"))
     first, second = trained(trials, policy, 100).tolist()
     assert first == pytest.approx(1.5, abs=0.15)  # of two pulls: half of the first, and all of the second
     assert second > 1.9

@@ -268,7 +268,7 @@ def test_a_command_that_builds_twice_rehearses_once(monkeypatch):
     monkeypatch.setattr(
         GymnasiumTasks, "make_env", lambda self, *arguments: plays.append(1) or original(self, *arguments)
     )
-    once = ["tasks=acrobot", "policy=categorical_mlp", "tasks.horizon=17"]
+    once = ["tasks=acrobot", "tasks.horizon=17"]
     for overrides in (once, [*once, "adaptation.order=first", "seed=3"]):
         wiring.assemble(wiring.compose(overrides))
     assert len(plays) == 4

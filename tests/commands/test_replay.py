@@ -24,7 +24,7 @@ TINY = [
     "experiment=smoke", "tracker=none", "policy.hidden_sizes=[6]", "iterations=1", "threads=1", "trajectories=3",
     "evaluation.trajectories=3",
 ]  # fmt: skip
-CARTPOLE = ["tasks=cartpole_hidden_sign", "policy=categorical_mlp", "inner_optimizer.lr=1.0"]
+CARTPOLE = ["tasks=cartpole_hidden_sign", "inner_optimizer.lr=1.0"]
 
 
 def run(output: Path, *overrides: str) -> Path:

@@ -86,7 +86,7 @@ def test_a_run_leaves_everything_in_its_folder(drawn_run):
 def test_every_logged_metric_is_in_the_glossary_and_nothing_else_is(run, tmp_path):
     logged = set()
     several_steps = ["outer_optimizer=ppo", "objective=promp"]
-    critic = ["policy=gaussian_mlp_critic", "advantage=critic", "objective.value_weight=0.5"]
+    critic = ["policy=mlp_critic", "advantage=critic", "objective.value_weight=0.5"]
     for i, overrides in enumerate([["adaptation=three_steps"], several_steps + critic]):
         folder, _ = run(*overrides, output=tmp_path / str(i))
         logged |= {glossary.glossary_name(key) for record in folder.read_metrics() for key in record}

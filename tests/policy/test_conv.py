@@ -6,19 +6,19 @@ from torch import nn
 
 from metarl_exp import wiring
 from metarl_exp.maths.parameters import stack
-from metarl_exp.policy import CategoricalConv, GaussianConv
+from metarl_exp.policy import CategoricalHead, Conv, GaussianHead
 from metarl_exp.policy.conv import convolution
 from metarl_exp.types import Spec
 
 IMAGE = [2, 5, 4]
-KINDS = pytest.mark.parametrize("kind", [GaussianConv, CategoricalConv])
+KINDS = pytest.mark.parametrize("kind", [GaussianHead, CategoricalHead])
 
 
 def make(kind, image=IMAGE, filters=(3, 2), kernel_size=2, stride=1, size=40, seed=0, hidden=(4,)):
-    spec = Spec(size, 2, kind is CategoricalConv, 5)
-    deviations = [0.7, 1e-6, 100.0] if kind is GaussianConv else []
+    spec = Spec(size, 2, kind is CategoricalHead, 5)
+    head = kind(spec) if spec.discrete else kind(0.7, 1e-6, 100.0, spec)
     generator = torch.Generator().manual_seed(seed)
-    return kind(image, filters, kernel_size, stride, hidden, "tanh", *deviations, spec, generator, torch.float64)
+    return Conv(image, filters, kernel_size, stride, hidden, "tanh", head, generator, torch.float64)
 
 
 def double(*shape, seed=0):
@@ -96,7 +96,7 @@ def test_the_generator_alone_decides_the_initialisation_and_the_global_one_is_le
 def test_a_learner_with_one_takes_second_order_steps(fast_weights):
     """On a tabular MDP, whose one-hot states are looked at as an image."""
     overrides = [
-        "tasks=tabular_mdp", "policy=categorical_conv", "policy.image=[1,2,5]", "policy.kernel_size=2",
+        "tasks=tabular_mdp", "policy=conv", "policy.image=[1,2,5]", "policy.kernel_size=2",
         "policy.filters=[3]", "policy.hidden_sizes=[4]", "meta_batch_size=3", "trajectories=2", "tracker=none",
         f"fast_weights={fast_weights}",
     ]  # fmt: skip
@@ -126,9 +126,9 @@ def test_a_learner_with_one_takes_second_order_steps(fast_weights):
 )
 def test_settings_that_mean_nothing_are_refused(field, settings):
     with pytest.raises(ValueError, match=rf"policy\.{field}="):
-        make(CategoricalConv, **settings)
+        make(CategoricalHead, **settings)
 
 
 def test_another_size_of_observation_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"policy\.image=\[2, 5, 4\]: has 40 numbers, these tasks' observations 41"):
-        make(GaussianConv, size=41)
+        make(GaussianHead, size=41)

@@ -140,9 +140,9 @@ def test_the_derivative_is_right(kind):
 
 
 def test_each_policy_refuses_the_actions_of_the_other():
-    with pytest.raises(ValueError, match=r"needs continuous actions.*use policy=categorical_mlp"):
+    with pytest.raises(ValueError, match=r"needs continuous actions.*in Python CategoricalMLP"):
         GaussianMLP([4], "tanh", 1.0, 1e-6, 100.0, DISCRETE)
-    with pytest.raises(ValueError, match=r"needs discrete actions.*use policy=gaussian_mlp"):
+    with pytest.raises(ValueError, match=r"needs discrete actions.*in Python GaussianMLP"):
         CategoricalMLP([4], "tanh", CONTINUOUS)
 
 

@@ -10,12 +10,13 @@ from metarl_exp.algorithm.fast_weights import All, Head
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.maths.parameters import flatten, stack, unflatten
-from metarl_exp.policy import CategoricalRNN, GaussianRNN
+from metarl_exp.policy import RNN, CategoricalHead, GaussianHead
 from metarl_exp.types import Experience, Spec
 
 CONTINUOUS, DISCRETE = Spec(3, 2, False, 5), Spec(3, 4, True, 5)
 CELLS = pytest.mark.parametrize("cell", ["gru", "lstm"])
-KINDS = pytest.mark.parametrize("kind", [GaussianRNN, CategoricalRNN])
+HEADS = {"gaussian": GaussianHead(0.7, 1e-6, 100.0, CONTINUOUS), "categorical": CategoricalHead(DISCRETE)}
+KINDS = pytest.mark.parametrize("kind", HEADS)
 
 
 def double(*shape, seed=0):
@@ -24,11 +25,7 @@ def double(*shape, seed=0):
 
 def make(kind, cell, hidden=4):
     """A policy whose biases are not zero, and its parameters."""
-    generator = torch.Generator().manual_seed(0)
-    if kind is CategoricalRNN:
-        policy = kind(cell, hidden, DISCRETE, generator, torch.float64)
-    else:
-        policy = kind(cell, hidden, 0.7, 1e-6, 100.0, CONTINUOUS, generator, torch.float64)
+    policy = RNN(cell, hidden, HEADS[kind], torch.Generator().manual_seed(0), torch.float64)
     names = [(name, p.detach()) for name, p in policy.named_parameters()]
     return policy, {name: p + 0.3 * double(*p.shape, seed=i) for i, (name, p) in enumerate(names)}
 
@@ -99,9 +96,8 @@ def test_each_task_uses_its_own_parameters(kind, cell):
 @CELLS
 def test_initial_weights_are_orthogonal_gate_by_gate_and_come_from_the_generator(cell):
     def fresh():
-        return dict(
-            CategoricalRNN(cell, 4, DISCRETE, torch.Generator().manual_seed(1), torch.float64).named_parameters()
-        )
+        generator = torch.Generator().manual_seed(1)
+        return dict(RNN(cell, 4, HEADS["categorical"], generator, torch.float64).named_parameters())
 
     theta = fresh()
     for block in theta["weight_hh"].chunk({"gru": 3, "lstm": 4}[cell]):
@@ -113,7 +109,7 @@ def test_initial_weights_are_orthogonal_gate_by_gate_and_come_from_the_generator
 @CELLS
 def test_the_meta_gradient_through_memory_is_the_derivative_of_the_value(cell, differences, close):
     """Second order: one inner step on remembered sequences, then a loss of what came out. Five points, float64."""
-    policy, theta = make(CategoricalRNN, cell, hidden=2)
+    policy, theta = make("categorical", cell, hidden=2)
     x, actions, y = double(1, 2, 3, 3), torch.tensor([[[0, 3, 1], [2, 2, 0]]]), double(1, 2, 3, 3, seed=1)
 
     def value(flat):
@@ -136,7 +132,7 @@ def test_meta_gradient_and_curvature_of_a_meta_batch_are_those_of_its_values(kin
 
     def experience(seed):
         discrete = torch.randint(4, (2, 2, 3), generator=torch.Generator().manual_seed(seed))
-        actions = discrete if kind is CategoricalRNN else double(2, 2, 3, 2, seed=seed + 1)
+        actions = discrete if kind == "categorical" else double(2, 2, 3, 2, seed=seed + 1)
         return Experience(
             double(2, 2, 3, 3, seed=seed), actions, double(2, 2, 3, seed=seed + 2), mask, {}, double(2, 2, 3)
         )
@@ -162,10 +158,8 @@ def test_meta_gradient_and_curvature_of_a_meta_batch_are_those_of_its_values(kin
 @pytest.mark.parametrize(
     ("make_one", "says"),
     [
-        (lambda: CategoricalRNN("rnn", 4, DISCRETE), "policy.cell='rnn': allowed are gru, lstm"),
-        (lambda: CategoricalRNN("gru", 0, DISCRETE), "policy.hidden_size=0"),
-        (lambda: CategoricalRNN("gru", 4, CONTINUOUS), "use policy=gaussian_gru"),
-        (lambda: GaussianRNN("lstm", 4, 1.0, 1e-6, 100.0, DISCRETE), "use policy=categorical_lstm"),
+        (lambda: RNN("rnn", 4, HEADS["categorical"]), "policy.cell='rnn': allowed are gru, lstm"),
+        (lambda: RNN("gru", 0, HEADS["categorical"]), "policy.hidden_size=0"),
     ],
 )
 def test_a_cell_or_size_that_does_not_exist_is_refused(make_one, says):
@@ -174,7 +168,7 @@ def test_a_cell_or_size_that_does_not_exist_is_refused(make_one, says):
 
 
 def test_the_head_of_a_recurrent_policy_is_its_readout():
-    policy = GaussianRNN("gru", 4, 1.0, 1e-6, 1e3, Spec(3, 2, False, 5), torch.Generator().manual_seed(0))
+    policy = RNN("gru", 4, HEADS["gaussian"], torch.Generator().manual_seed(0))
     assert set(Head(policy).select(dict(policy.named_parameters()))) == {
         "readout.layers.0.weight", "readout.layers.0.bias", "readout.log_std",
     }  # fmt: skip

@@ -27,7 +27,7 @@ from tests.pretended import HERE, PretendedDevice
 TINY = ["tracker=none", "meta_batch_size=3", "trajectories=4", "tasks.horizon=9"]
 SHORT = ["outer_optimizer.cg_iterations=2", "outer_optimizer.max_backtracks=2"]  # TRPO
 ADAM = ["outer_optimizer=adam"]
-SMALL, DISCRETE = ["policy.hidden_sizes=[6]"], ["policy=categorical_mlp", "policy.hidden_sizes=[6]"]
+SMALL, DISCRETE = ["policy.hidden_sizes=[6]"], ["policy.hidden_sizes=[6]"]
 TASKS = {
     "navigation": SMALL,
     "varying start": ["tasks=navigation_2d_varying_start", *SMALL],
@@ -48,7 +48,7 @@ LEARNERS = {
     "inner adam": ["inner_optimizer=adam", "combiner=pcgrad"],
     "meta-sgd": ["inner_optimizer=meta_sgd", *ADAM],
     "anil": ["fast_weights=head"],
-    "cavia": ["fast_weights=context", "policy=gaussian_mlp_context"],
+    "cavia": ["fast_weights=context", "policy=mlp_context"],
     "e-maml": ["objective=e_maml"],
     "lvc": ["objective=lvc"],
     "dice": ["objective=dice"],
@@ -56,16 +56,16 @@ LEARNERS = {
     "promp": ["objective=promp", *PPO],
     "reptile": ["objective=reptile", "adaptation.order=first", *ADAM],
     "joint": ["adaptation=none", "objective=joint"],
-    "critic": ["policy=gaussian_mlp_critic", "advantage=critic", "objective.value_weight=0.5", *ADAM],
+    "critic": ["policy=mlp_critic", "advantage=critic", "objective.value_weight=0.5", *ADAM],
     "schedule": [*ADAM, "+outer_optimizer.scheduler.name=StepLR", "+outer_optimizer.scheduler.step_size=1"],
 }
 COMPOSITIONS = (
     {f"trpo on {name}": overrides for name, overrides in TASKS.items()}
     | {name: [*SMALL, *overrides] for name, overrides in LEARNERS.items()}
     | {
-        "rl2 on bandits": ["tasks=bernoulli_bandit", "policy=categorical_gru", "policy.hidden_size=6", *TRIALS],
-        "rl2 on cartpole": ["tasks=cartpole", "policy=categorical_lstm", "policy.hidden_size=6", *TRIALS],
-        "rl2 on navigation": ["policy=gaussian_gru", "policy.hidden_size=6", *TRIALS],
+        "rl2 on bandits": ["tasks=bernoulli_bandit", "policy=rnn", "policy.hidden_size=6", *TRIALS],
+        "rl2 on cartpole": ["tasks=cartpole", "policy=rnn", "policy.cell=lstm", "policy.hidden_size=6", *TRIALS],
+        "rl2 on navigation": ["policy=rnn", "policy.hidden_size=6", *TRIALS],
     }
 )
 
@@ -127,7 +127,7 @@ def test_a_step_of_tasks_in_torch_moves_nothing_and_waits_for_nothing(overrides,
 
 def test_trials_ask_once_a_step_who_is_over(pretended):
     """An episode of trials ends for all at once, so that the next step depends on it."""
-    overrides = ["tasks=cartpole", "policy=categorical_gru", "policy.hidden_size=6", *TRIALS]
+    overrides = ["tasks=cartpole", "policy=rnn", "policy.hidden_size=6", *TRIALS]
     with pretended:
         short, long = (traffic_of(pretended, overrides, horizon) for horizon in (4, 5))
     assert (long - short).tolist() == [2, 0]  # in two of the three episodes; the last one ends the trial

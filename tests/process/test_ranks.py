@@ -169,12 +169,12 @@ COMPOSITIONS = {
     "e-maml": ["objective=e_maml", "outer_optimizer=adam"],
     "reptile": ["objective=reptile", "adaptation.order=first", "outer_optimizer=sgd"],
     "a critic": [
-        "policy=gaussian_mlp_critic", "advantage=critic", "objective.value_weight=0.5", "outer_optimizer=adam",
+        "policy=mlp_critic", "advantage=critic", "objective.value_weight=0.5", "outer_optimizer=adam",
     ],
-    "episodes that end early": ["tasks=cartpole", "policy=categorical_mlp", "tasks.horizon=40"],
-    "luck at every step": ["tasks=bernoulli_bandit", "policy=categorical_mlp"],
-    "luck at the start": ["tasks=tabular_mdp", "policy=categorical_mlp"],
-    "trials": ["tasks=gaussian_bandit", "policy=categorical_gru", "trial_episodes=3", "adaptation=none"],
+    "episodes that end early": ["tasks=cartpole", "tasks.horizon=40"],
+    "luck at every step": ["tasks=bernoulli_bandit"],
+    "luck at the start": ["tasks=tabular_mdp"],
+    "trials": ["tasks=gaussian_bandit", "policy=rnn", "trial_episodes=3", "adaptation=none"],
     "gymnasium": ["tasks=pendulum"],
 }  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_ranks_compute_what_one_process_does(overrides):
 
 def windy(ranks: Ranks) -> tuple[Tensor, Tensor]:
     """Returns of CartPole whose rewards have noise, drawn at every step, and the generator after them."""
-    small = ["tasks=cartpole", "policy=categorical_mlp", "outer_optimizer=adam", "meta_batch_size=4", "trajectories=1"]
+    small = ["tasks=cartpole", "outer_optimizer=adam", "meta_batch_size=4", "trajectories=1"]
     learner = wiring.assemble(wiring.compose(small), ranks).learner
     learner.policy.double()
     make_env = learner.task_distribution.make_env

@@ -67,7 +67,7 @@ def arguments(folder: Path, deed: str, workers: list[str]) -> list[str]:
     (folder / "conf" / "tasks" / "faulty.yaml").write_text(FAULTY)
     return [
         f"--config-dir={folder / 'conf'}",
-        "experiment=smoke", "tracker=none", "threads=1", "tasks=faulty", "policy=categorical_mlp",
+        "experiment=smoke", "tracker=none", "threads=1", "tasks=faulty",
         "policy.hidden_sizes=[6]", "evaluation.validate_every=10",
         f"environment_timeout={WAITED_FOR if deed == 'hangs' else NEVER_REACHED}",
         f"output_root={folder / 'outputs'}", f"tasks.kwargs.deed={deed}", *workers,

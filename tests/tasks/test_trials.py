@@ -6,7 +6,7 @@ import torch
 from metarl_exp import wiring
 from metarl_exp.algorithm.sampler import Sampler, mean_returns, rollout, success_rates
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
-from metarl_exp.policy import CategoricalRNN
+from metarl_exp.policy import RNN, CategoricalHead
 from metarl_exp.runs import results
 from metarl_exp.tasks import Bandit, CartPole, Navigation2D, TabularMDP
 from metarl_exp.tasks.base import Closeable, Divisible, Drawable, Solvable
@@ -162,7 +162,7 @@ def test_memory_lasts_a_trial_and_stands_still_while_it_waits():
     """What acted, step by step in trials of poles that fall at different times, is what the whole sequence gives."""
     poles = CartPole(15, "none", [0.2, 1.5], [0.1, 0.1], [1, 1], [9.8, 9.8], [10.0, 30.0])
     trials, generator = Trials(poles, 3), torch.Generator().manual_seed(0)
-    policy = CategoricalRNN("gru", 8, trials.spec, generator)
+    policy = RNN("gru", 8, CategoricalHead(trials.spec), generator)
     acted = []
 
     class Watched:
@@ -197,7 +197,7 @@ def test_memory_lasts_a_trial_and_stands_still_while_it_waits():
 def test_memory_begins_with_the_trial_and_goes_on_over_its_episodes():
     """The same observation at the beginning of two trials, and at that of an episode inside."""
     bandit = Trials(Bandit(2, 1, "bernoulli"), 2)
-    policy = CategoricalRNN("lstm", 8, bandit.spec, torch.Generator().manual_seed(0))
+    policy = RNN("lstm", 8, CategoricalHead(bandit.spec), torch.Generator().manual_seed(0))
     theta, start = dict(policy.named_parameters()), torch.ones(1, 1, bandit.spec.observation_size)
     act = policy.acting(theta)
     first, second = act(start).logits, act(start).logits
@@ -208,7 +208,7 @@ def test_memory_begins_with_the_trial_and_goes_on_over_its_episodes():
 # ---- runs
 
 
-CHOSEN = ["tasks=bernoulli_bandit", "tasks.horizon=3", "policy=categorical_gru", "trial_episodes=4", "adaptation=none"]
+CHOSEN = ["tasks=bernoulli_bandit", "tasks.horizon=3", "policy=rnn", "trial_episodes=4", "adaptation=none"]
 
 
 def test_one_key_makes_trials_of_a_distribution_and_returns_are_those_of_episodes():

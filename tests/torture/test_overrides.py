@@ -20,10 +20,10 @@ from metarl_exp.wiring.preflight import refusing
 
 BASES = (
     ["tasks=navigation_2d"],
-    ["policy=gaussian_mlp_critic", "advantage=critic", "outer_optimizer=adam", "objective.value_weight=1"],
+    ["policy=mlp_critic", "advantage=critic", "outer_optimizer=adam", "objective.value_weight=1"],
     ["tasks=pendulum", "objective=promp", "outer_optimizer=ppo", "tracker=wandb"],
-    ["tasks=bernoulli_bandit", "policy=categorical_gru", "inner_optimizer=meta_sgd"],
-    ["tasks=cartpole", "policy=categorical_mlp", "inner_optimizer=adam", "fast_weights=head"],
+    ["tasks=bernoulli_bandit", "policy=rnn", "inner_optimizer=meta_sgd"],
+    ["tasks=cartpole", "inner_optimizer=adam", "fast_weights=head"],
 )
 TRIED, FAST = 330, 20  # of the former some are sensible; the latter are tried always
 ANYTHING = ("project", "entity", "group", "tags", "id", "output_root", "success_key", "attribute")  # texts, not options

@@ -10,29 +10,27 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from metarl_exp import MetaLearner, wiring
+from metarl_exp.policy import GaussianHead
 from metarl_exp.runs.provenance import RESULTS_VERSION
 from metarl_exp.wiring.composing import leaves
+from metarl_exp.wiring.distributions import discrete_actions
 
 ROOT = Path(__file__).parents[2]
 CONF = wiring.config_dir()
 OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*.yaml") if f.parent != CONF)
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
 COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
-DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
 CRITIC = {"advantage": "critic", "objective.value_weight": "0.5", "outer_optimizer": "adam"}
 # Beside an option, so that it builds.
 NEEDS = {
     ("objective", "reptile"): {"adaptation.order": "first", "outer_optimizer": "adam"},
     ("objective", "joint"): {"adaptation": "none"},
     ("outer_optimizer", "ppo"): {"objective": "promp"},
-    ("fast_weights", "context"): {"policy": "gaussian_mlp_context"},
-    ("advantage", "critic"): CRITIC | {"policy": "gaussian_mlp_critic"},
-    ("policy", "gaussian_mlp_critic"): CRITIC,
-    ("policy", "categorical_mlp_critic"): CRITIC,
-    ("policy", "gaussian_gru_critic"): CRITIC,
-    ("policy", "categorical_gru_critic"): CRITIC,
-    ("policy", "gaussian_conv"): {"policy.image": "[1,1,2]", "policy.kernel_size": "1"},
-    ("policy", "categorical_conv"): {"policy.image": "[1,2,2]", "policy.kernel_size": "1"},
+    ("fast_weights", "context"): {"policy": "mlp_context"},
+    ("advantage", "critic"): CRITIC | {"policy": "mlp_critic"},
+    ("policy", "mlp_critic"): CRITIC,
+    ("policy", "rnn_critic"): CRITIC,
+    ("policy", "conv"): {"policy.image": "[1,1,2]", "policy.kernel_size": "1"},
 }
 WIRED = {
     "policy": {"spec", "generator", "dtype"},
@@ -45,7 +43,7 @@ WIRED = {
 
 def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
-    assert len(COMPONENTS) == 76
+    assert len(COMPONENTS) == 66
     assert "finn2017/navigation_2d" in EXPERIMENTS
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert {group for group, _ in COMPONENTS} == groups - {"experiment", "hydra"}
@@ -54,14 +52,16 @@ def test_the_listing_sees_every_option():
 @pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
 def test_an_option_has_exactly_the_keys_of_its_constructor(group, option):
     node = wiring.compose([f"{group}={option}"])[group]
-    arguments = set(inspect.signature(get_object(node["_target_"])).parameters) - WIRED.get(group, set())
-    assert set(node) - {"_target_"} == arguments
+    arguments = set(inspect.signature(get_object(node["_target_"])).parameters)
+    if group == "policy":
+        arguments = arguments - {"head"} | set(inspect.signature(GaussianHead).parameters)
+    assert set(node) - {"_target_"} == arguments - WIRED.get(group, set())
     assert group in node["_target_"].split(".")
 
 
 @pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
 def test_an_option_builds(group, option):
-    """With tasks and a policy that fit each other."""
+    """The default policy with all tasks, too."""
     chosen = {group: option}
     if option.startswith("metaworld"):
         # Its library has an environment of its own, where `make test-metaworld` builds these.
@@ -69,15 +69,10 @@ def test_an_option_builds(group, option):
             wiring.assemble(wiring.compose([f"tasks={option}"]))
         return
     chosen |= NEEDS.get((group, option), {})
-    if option.startswith("categorical") or (group == "tasks" and discrete(option)):
-        chosen = DISCRETE | chosen
     config = wiring.compose([f"{g}={o}" for g, o in chosen.items()])
-    wiring.assemble(config)
+    tasks = wiring.assemble(config).learner.task_distribution
+    assert discrete_actions(config) is tasks.spec.discrete
     assert wiring.foreign_code(config) == []  # its runs are read without --trust
-
-
-def discrete(option: str) -> bool:
-    return wiring.component("tasks", wiring.compose([f"tasks={option}"]).tasks).spec.discrete
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -17,26 +17,26 @@ from metarl_exp.algorithm.derivatives.base import Gradient, LinearMap, Loss
 from metarl_exp.algorithm.derivatives.products import Network, PerceptronDerivatives, StateIndependent
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters, zip_names
-from metarl_exp.policy.mlp import MLP, CategoricalMLP, GaussianMLP
+from metarl_exp.policy.head import CategoricalHead, GaussianHead
+from metarl_exp.policy.mlp import PerceptronPolicy
 from metarl_exp.types import Experience, Policy
 
 # What makes the network of a perceptron policy: a class that overrides none of these computes what its parent does.
 NETWORK = ("__call__", "forward", "acting", "inputs", "outputs", "state_independent", "distribution")
 
 
-def is_perceptron(policy: Policy) -> TypeGuard[MLP]:
-    """Whether a policy computes what `GaussianMLP` or `CategoricalMLP` does: no subclass has changed the network."""
+def is_perceptron(policy: Policy) -> TypeGuard[PerceptronPolicy]:
+    """Whether a policy computes what `PerceptronPolicy` does: no subclass has changed the network or a head."""
+    if not isinstance(policy, PerceptronPolicy) or type(policy.action_head) not in (GaussianHead, CategoricalHead):
+        return False
     own = type(policy)
-    for kind in (GaussianMLP, CategoricalMLP):
-        if isinstance(policy, kind):
-            return all(getattr(own, n) is getattr(kind, n) and n not in vars(policy) for n in NETWORK)
-    return False
+    return all(getattr(own, n) is getattr(PerceptronPolicy, n) and n not in vars(policy) for n in NETWORK)
 
 
 class Analytic:
     """Derivatives of a perceptron policy; `sum_over_steps` says whether the inner loss has its Hessian here."""
 
-    def __init__(self, policy: MLP, sum_over_steps: bool) -> None:
+    def __init__(self, policy: PerceptronPolicy, sum_over_steps: bool) -> None:
         self.policy, self.sum_over_steps = policy, sum_over_steps
         layers = [(f"layers.{i}.weight", f"layers.{i}.bias") for i in range(len(policy.layers))]
         self.network = Network(layers, policy.activation, policy.distribution)

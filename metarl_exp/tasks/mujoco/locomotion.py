@@ -26,6 +26,7 @@ class Locomotion:
     """
 
     version = 1
+    discrete = False
 
     def __init__(self, machine: Machine, goal: Goal, horizon: int, engine: str) -> None:
         require_integer("tasks.horizon", horizon, low=1)
@@ -39,7 +40,7 @@ class Locomotion:
         self.spec = Spec(
             observation_size=machine.robot.observe(episode).shape[1],
             action_size=machine.model.nu,
-            discrete=False,
+            discrete=self.discrete,
             horizon=horizon,
         )
 

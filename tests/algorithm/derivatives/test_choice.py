@@ -13,11 +13,13 @@ from metarl_exp.algorithm.derivatives.base import sum_over_steps
 from metarl_exp.algorithm.objective import LVC, MAML, DiCE
 from metarl_exp.maths.distributions import DiagonalGaussian
 from metarl_exp.policy import (
-    CategoricalContextMLP,
-    CategoricalCriticMLP,
+    MLP,
+    CategoricalHead,
     CategoricalMLP,
-    GaussianConv,
-    GaussianCriticMLP,
+    ContextMLP,
+    Conv,
+    CriticMLP,
+    GaussianHead,
     GaussianMLP,
 )
 from metarl_exp.tasks import Navigation2D
@@ -130,22 +132,17 @@ class OwnStart(GaussianMLP):
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("hidden", [(), (8,), (100, 100)])
 def test_perceptrons_are_differentiated_analytically(activation, hidden, dtype, generator):
-    gaussian = [
-        kind(hidden, activation, **STDS, spec=SPEC, generator=generator, dtype=dtype)
-        for kind in (GaussianMLP, GaussianCriticMLP, OwnStart)
-    ]
-    discrete = [
-        kind(hidden, activation, spec=DISCRETE, generator=generator, dtype=dtype)
-        for kind in (CategoricalMLP, CategoricalCriticMLP)
-    ]
-    for policy in (*gaussian, *discrete):
+    heads = GaussianHead(**STDS, spec=SPEC), CategoricalHead(DISCRETE)
+    policies = [kind(hidden, activation, head, generator, dtype) for kind in (MLP, CriticMLP) for head in heads]
+    with_stds = [kind(hidden, activation, **STDS, spec=SPEC, dtype=dtype) for kind in (GaussianMLP, OwnStart)]
+    for policy in (*policies, *with_stds, CategoricalMLP(hidden, activation, DISCRETE, dtype=dtype)):
         derivatives = derivatives_of(policy, MAML().inner_loss)
         assert isinstance(derivatives, Analytic)
         assert derivatives.sum_over_steps
 
 
 def test_hessians_are_analytic_only_of_sums_over_steps(generator):
-    policy = GaussianCriticMLP([8], "tanh", **STDS, spec=SPEC, generator=generator)
+    policy = CriticMLP([8], "tanh", GaussianHead(**STDS, spec=SPEC), generator)
     assert not derivatives_of(policy, DiCE().inner_loss).sum_over_steps
     assert not derivatives_of(policy, MAML().inner_loss, value_loss=True).sum_over_steps
     assert not derivatives_of(policy, lambda *given: MAML().inner_loss(*given)).sum_over_steps  # not declared
@@ -163,10 +160,18 @@ def test_a_loss_that_is_wrongly_declared_is_left_to_autograd(generator):
         derivatives_of(policy, with_entropy)
 
 
-def test_other_architectures_are_differentiated_by_autograd(generator):
-    convolutional = GaussianConv([1, 2, 2], [2], 2, 1, [3], "relu", **STDS, spec=SPEC)
-    contextual = CategoricalContextMLP([3], "tanh", 2, DISCRETE)
-    for policy in (convolutional, contextual):
+class OwnHead(GaussianHead):
+    """Halves its mean."""
+
+    def __call__(self, parameters):
+        found = super().__call__(parameters)
+        return lambda outputs: found(outputs / 2)
+
+
+def test_other_architectures_and_heads_are_differentiated_by_autograd(generator):
+    convolutional = Conv([1, 2, 2], [2], 2, 1, [3], "relu", GaussianHead(**STDS, spec=SPEC))
+    contextual = ContextMLP(2, [3], "tanh", CategoricalHead(DISCRETE))
+    for policy in (convolutional, contextual, MLP([3], "tanh", OwnHead(**STDS, spec=SPEC))):
         assert isinstance(derivatives_of(policy, MAML().inner_loss), Autograd)
 
 

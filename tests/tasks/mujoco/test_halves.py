@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metarl_exp.algorithm.sampler import rollout
-from metarl_exp.policy import GaussianMLP, GaussianRNN
+from metarl_exp.policy import RNN, GaussianHead, GaussianMLP
 from metarl_exp.types import EnvironmentFailure, NonFiniteError, Separable
 
 
@@ -21,7 +21,7 @@ def mlp(spec):
 
 
 def gru(spec):
-    return GaussianRNN("gru", 16, 1.0, 1e-6, 10.0, spec, torch.Generator().manual_seed(0))
+    return RNN("gru", 16, GaussianHead(1.0, 1e-6, 10.0, spec), torch.Generator().manual_seed(0))
 
 
 def roll(env, policy, parameters=None, **options):
