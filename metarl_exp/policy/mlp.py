@@ -82,7 +82,7 @@ class MLP(nn.Module):
 
     def acting(self, parameters: Parameters) -> Acting:
         """The policy that is called, once a step."""
-        return lambda observations, waiting=None: self(parameters, observations)
+        return lambda observations, idle=None: self(parameters, observations)
 
     def state_independent(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """Fields of the distribution after the network's outputs: elementwise functions of these parameters."""
@@ -143,7 +143,7 @@ class GaussianMLP(MLP):
     def _with_log_std(self, parameters: Parameters) -> Acting:
         log_std = bounded_log_std(parameters["log_std"], *self.bounds)
 
-        def distribution(observations: Tensor, waiting: Tensor | None = None) -> DiagonalGaussian:
+        def distribution(observations: Tensor, idle: Tensor | None = None) -> DiagonalGaussian:
             mean = self.outputs(parameters, observations)
             shape = [len(log_std), *[1] * (mean.dim() - 2), -1] if log_std.dim() == 2 else [-1]
             return DiagonalGaussian(mean, log_std.view(shape).expand_as(mean))

@@ -90,7 +90,7 @@ class TrialEnv:
             goes_on,
             goes_on,
             step.success,
-            waiting=self.over if 0 < over < everyone else None,
+            idle=self.over if 0 < over < everyone else None,
         )
 
     def _remember(self, action: Tensor, reward: Tensor, ended: Tensor) -> None:

@@ -8,25 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from threading import Lock
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-
-
-class Away:
-    """A block in which one gives up a lock that one holds."""
-
-    def __init__(self, lock: Lock) -> None:
-        self.lock = lock
-
-    def __enter__(self) -> None:
-        self.lock.release()
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.acquire()
 
 
 @dataclass
@@ -37,7 +23,7 @@ class Episodes:
     state: np.ndarray  # [B, 1 + nq + nv + …] time, qpos, qvel, and what else the engine carries from step to step
     quantities: dict[str, np.ndarray] = field(default_factory=dict)  # [B, …] what follows from the state
     threads: int | None = None  # of `Rollouts` that step them; None: as many as torch has
-    away: AbstractContextManager[None] = field(default_factory=nullcontext)  # around physics that does without Python
+    without_python: Callable[[], AbstractContextManager[None]] = nullcontext  # a block around physics, all of it C
 
     def __post_init__(self) -> None:
         nq, nv = self.models[0].nq, self.models[0].nv
@@ -112,7 +98,7 @@ class Rollouts:
             self.reserve(size)
         self.control[:size] = control[:, None]
         pool = self.start(episodes.threads)
-        with episodes.away:
+        with episodes.without_python():
             pool.rollout(
                 models,
                 self.data,
