@@ -53,7 +53,7 @@ THREADS = (1, 2)
 ENVIRONMENTS = 4  # of Gymnasium's vector environments
 
 
-# --- Gymnasium's environments in rllab's physics: what `tasks/mujoco/robots.py` says, for one MjData ----------------
+# --- Gymnasium's environments in rllab's physics: what `tasks/mujoco/robots/` says, for one MjData ----------------
 
 
 class RllabStart:
