@@ -37,7 +37,7 @@ class Step(NamedTuple):
     terminal: Tensor  # [N, M] bool: the MDP ended with this step
     truncated: Tensor  # [N, M] bool: the environment's own limit ended the episode, the MDP did not
     success: Tensor | None = None  # [N, M] bool: the task's goal is reached, where the environment says so
-    idle: Tensor | None = None  # [N, M] bool: the next step is none of this episode's, which waits for the others
+    idle: Tensor | None = None  # [N, M] bool: the next step is not this episode's, which idles until the others end
 
 
 class Trajectories(NamedTuple):

@@ -42,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def reset(self, episodes: Episodes) -> None:
-        """Make whatever follows from the states that were written, as `step` does."""
+        """Compute the quantities that follow from the states written, as `step` does."""
         ...
 
     def step(self, episodes: Episodes, control: np.ndarray, rows: np.ndarray | None) -> None:
@@ -189,9 +189,9 @@ class Threads:
         self.threads()
         left = iter(rows)
         own, *others = ((function, episodes, left, *own) for own in zip(self.data, self.views, strict=True))
-        waiting = [self.pool.submit(self.work, *other) for other in others] if self.pool else []
+        futures = [self.pool.submit(self.work, *other) for other in others] if self.pool else []
         self.work(*own)
-        for future in waiting:
+        for future in futures:
             future.result()
 
     def work(
@@ -202,7 +202,7 @@ class Threads:
         data: Any,
         views: dict[str, np.ndarray],
     ) -> None:
-        """What one thread does. Nothing is looked up for each episode that can be looked up before."""
+        """Work of one thread. Nothing is looked up for each episode that can be looked up before."""
         get_state, kept, states, models = self.mujoco.mj_getState, self.kept, episodes.rows, episodes.models
         copies = [(episodes.quantities[name], view) for name, view in views.items()]
         for i in left:
