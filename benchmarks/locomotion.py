@@ -5,7 +5,8 @@
 
 Whole episodes of 20 tasks × 20 trajectories, in one process, where all variants take turns:
 
-- `sampling`: what the package does, `metarl_exp.algorithm.sampler.rollout` with a policy of two hidden layers of 100;
+- `sampling`: what the package does, `metarl_exp.algorithm.sampler.sample_episodes` with a policy of two hidden layers
+  of 100;
 - `open loop`: the package's environments from the same states with the same actions, without the policy that chose
   them: the ceiling of the former;
 - `mujoco.rollout`: the same 400 whole episodes in one call, which computes no observation, reward or end;
@@ -41,7 +42,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from measuring import QUIET, Record, machine, others_seconds, store, three_digits, wait_for_quiet
 from physics import OpenLoop
 
-from metarl_exp.algorithm.sampler import rollout
+from metarl_exp.algorithm.sampler import action_noise, sample_episodes
 from metarl_exp.policy import GaussianMLP
 from metarl_exp.process.allocator import keep_freed_memory
 from metarl_exp.tasks.mujoco import AntDirection, HalfCheetahDirection
@@ -52,7 +53,7 @@ THREADS = (1, 2)
 ENVIRONMENTS = 4  # of Gymnasium's vector environments
 
 
-# --- Gymnasium's environments in rllab's physics: what `tasks/mujoco/robots.py` says, for one MjData ----------------
+# --- Gymnasium's environments in rllab's physics: what `tasks/mujoco/robots/` says, for one MjData ----------------
 
 
 class RllabStart:
@@ -155,7 +156,8 @@ class Runners:
         return {"sampling": self.sampling, "open loop": self.open_loop, "mujoco.rollout": self.physics}[variant]()
 
     def rollout(self) -> Trajectories:
-        return rollout(self.env, self.policy, self.parameters, self.shape, torch.Generator().manual_seed(1))
+        noise = action_noise(self.policy, self.shape, torch.Generator().manual_seed(1))
+        return sample_episodes(self.env, self.policy, self.parameters, noise)
 
     def sampling(self) -> int:
         return int(self.rollout().mask.sum())

@@ -8,7 +8,6 @@ Legend of every shape in this package: **N** tasks · **M** trajectories a task 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Lock
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch.nn import Parameter
 
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.process.side_by_side import GilTurn
 
 
 class Spec(NamedTuple):
@@ -37,7 +37,7 @@ class Step(NamedTuple):
     terminal: Tensor  # [N, M] bool: the MDP ended with this step
     truncated: Tensor  # [N, M] bool: the environment's own limit ended the episode, the MDP did not
     success: Tensor | None = None  # [N, M] bool: the task's goal is reached, where the environment says so
-    waiting: Tensor | None = None  # [N, M] bool: the next step is none of this episode's, which waits for the others
+    idle: Tensor | None = None  # [N, M] bool: the next step is not this episode's, which idles until the others end
 
 
 class Trajectories(NamedTuple):
@@ -125,7 +125,7 @@ class Iteration(NamedTuple):
 
 
 class BatchedEnv(Protocol):
-    """Dynamics of N × M episodes at once. One that ended, or waits, may be stepped on; its results are ignored."""
+    """Dynamics of N × M episodes at once. Steps of episodes that ended, or are idle, are ignored."""
 
     def reset(self) -> Tensor: ...
     def step(self, action: Tensor) -> Step: ...
@@ -135,10 +135,10 @@ class BatchedEnv(Protocol):
 class Separable(Protocol):
     """A batch of environments whose tasks can be stepped apart, without Python's lock most of the time."""
 
-    def halves(self, turn: Lock) -> tuple[BatchedEnv, BatchedEnv]:
+    def halves(self, gil_turn: GilTurn) -> tuple[BatchedEnv, BatchedEnv]:
         """Its first N // 2 tasks and the others, with states of their own, each to be stepped in a thread of its own.
 
-        Whoever steps one holds `turn`, which it gives up for as long as it does without Python.
+        The thread that steps one holds `gil_turn`, and a step releases it while it needs no Python.
         """
         ...
 
@@ -197,8 +197,11 @@ class Critic(Protocol):
 class Acting(Protocol):
     """A policy at work: called once a time step, with observations [N, M, S]."""
 
-    def __call__(self, observations: Tensor, waiting: Tensor | None = None) -> Distribution:
-        """The policy after these observations; whoever is `waiting` [N, M] remembers none of it."""
+    def __call__(self, observations: Tensor, idle: Tensor | None = None, /) -> Distribution:
+        """The policy after these observations, of which episodes that are `idle` [N, M] remember nothing.
+
+        It is called with observations alone where all episodes go on.
+        """
         ...
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import Adaptation, require_schedule, scale_at
 from metarl_exp.algorithm.advantage import GeneralisedAdvantages
-from metarl_exp.algorithm.sampler import join_episodes, rollout
+from metarl_exp.algorithm.episodes import join_episodes
+from metarl_exp.algorithm.sampler import action_noise, sample_episodes
 from metarl_exp.maths.parameters import Parameters, detach
 from metarl_exp.process.streams import stream
 from metarl_exp.tasks import LiveEnv
@@ -61,15 +62,14 @@ def adapt_to(
     """`steps` gradient steps from θ on `episodes` fresh episodes each, one after the other in `env`."""
     require_integer("steps", steps, low=0)
     require_schedule("step_scale", step_scale)
-    actions = stream(seed, "adapt/actions")
+    policy, actions = adaptation.policy, stream(seed, "adapt/actions")
     device = next(iter(theta.values())).device
-    live = LiveEnv(env, adaptation.policy.spec, stream(seed, "adapt/environment"), device)
+    live = LiveEnv(env, policy.spec, stream(seed, "adapt/environment"), device)
     path = adaptation.start(theta, 1, "first")
     returns = torch.zeros(steps, episodes)
     for k in range(steps):
-        trajectories = join_episodes(
-            [rollout(live, adaptation.policy, path.parameters, (1, 1), actions) for _ in range(episodes)]
-        )
+        noise = [action_noise(policy, (1, 1), actions) for _ in range(episodes)]
+        trajectories = join_episodes([sample_episodes(live, policy, path.parameters, n) for n in noise])
         returns[k] = trajectories.returns()[0]
         path.step(advantage(trajectories, path.parameters), scale_at(step_scale, k))
-    return AdaptedPolicy(adaptation.policy, detach(path.parameters), returns, live, actions)
+    return AdaptedPolicy(policy, detach(path.parameters), returns, live, actions)

@@ -15,12 +15,13 @@ from functools import partial
 from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import require_schedule, scale_at
+from metarl_exp.algorithm.episodes import episodes_of, mean_returns
 from metarl_exp.algorithm.meta_learner import Learner
-from metarl_exp.algorithm.sampler import episodes_of, mean_returns
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.process.streams import stream, streams
 from metarl_exp.tasks.base import Divisible
-from metarl_exp.types import BatchedEnv, Trajectories
+from metarl_exp.tasks.watched import Watcher
+from metarl_exp.types import Trajectories
 from metarl_exp.validation import require_choice, require_flag, require_integer
 
 BEST_BY = ("validation", "training_return")
@@ -112,12 +113,12 @@ class Evaluation:
         theta: Parameters,
         which: str,
         rows: Sequence[int] | None = None,
-        watch: Callable[[int], Callable[[BatchedEnv], None] | None] = lambda k: None,
+        watch: Callable[[int], Watcher | None] = lambda k: None,
     ) -> list[Trajectories]:
         """The trajectories behind `__call__`, one batch for each number of steps, or each episode of the trials.
 
-        `rows` takes only some tasks of the set; `watch(k)` gives what is shown the environments that the return after
-        k steps is measured in, as in `rollout`.
+        `rows` takes only some tasks of the set; `watch(k)` returns the watcher of the environments in which the return
+        after k steps is measured, or None.
         """
         tasks, draws = self.tasks(learner, which), streams(self.task_seed, f"evaluation/{which}/")
         tasks = tasks if rows is None else tasks[list(rows)]

@@ -23,11 +23,12 @@ from metarl_exp.algorithm.adapted_policy import AdaptedPolicy, adapt_to
 from metarl_exp.algorithm.advantage import GAE, GeneralisedAdvantages
 from metarl_exp.algorithm.combiner import Combiner, Mean
 from metarl_exp.algorithm.derivatives.agreement import require_one_network
+from metarl_exp.algorithm.episodes import episodes_of, mean_returns, success_rates
 from metarl_exp.algorithm.fast_weights import All
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction, MetaObjective
 from metarl_exp.algorithm.outer_optimizer import PPO, TRPO, TorchOptimizer
-from metarl_exp.algorithm.sampler import Sampler, episodes_of, mean_returns, success_rates
+from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.checker.rehearsal import require_repeatable
 from metarl_exp.maths.parameters import Parameters, unflatten
 from metarl_exp.process.ranks import ALONE, Ranks

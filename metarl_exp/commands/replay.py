@@ -125,7 +125,7 @@ def values(distribution: TaskDistribution, task: Tensor) -> str:
 
 
 def drawn(distribution: Depicted, tasks: Tensor, episodes: list[list[Episode]]) -> list[list[Paint]]:
-    """What draws the episodes of each task."""
+    """Painters of the episodes of each task, by the distribution's `draw`."""
 
     def paint(task: Tensor, episode: Episode, axes: Any, step: int) -> None:
         distribution.draw(axes, task, episode, step)
@@ -136,7 +136,7 @@ def drawn(distribution: Depicted, tasks: Tensor, episodes: list[list[Episode]]) 
 def photographed(
     measure: Callable[..., list[Trajectories]], evaluation: Evaluation, episodes: list[list[Episode]], steps: list[int]
 ) -> list[list[Paint]]:
-    """What shows photographs of the episodes of each task: they happen again with the same draws.
+    """Painters of photographs of the episodes of each task, which happen again with the same draws.
 
     The second time it is known when each ends, so that its last state is taken and nothing after it. Raises ValueError
     if the environments do something else the second time.

@@ -27,4 +27,4 @@ class TabularSoftmax(nn.Module):
         return Categorical(logits.unflatten(1, observations.shape[1:-1]))
 
     def acting(self, parameters: Parameters) -> Acting:
-        return lambda observations, waiting=None: self(parameters, observations)
+        return lambda observations, idle=None: self(parameters, observations)

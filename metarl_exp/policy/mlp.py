@@ -111,9 +111,9 @@ class PerceptronPolicy(Perceptron):
     def acting(self, parameters: Parameters) -> Acting:
         """The policy with its log-std computed once, unless a subclass has a `forward` of its own."""
         if type(self).forward is not PerceptronPolicy.forward:
-            return lambda observations, waiting=None: self(parameters, observations)
+            return lambda observations, idle=None: self(parameters, observations)
         distribution = self.action_head(parameters)
-        return lambda observations, waiting=None: distribution(self.outputs(parameters, observations))
+        return lambda observations, idle=None: distribution(self.outputs(parameters, observations))
 
 
 class MLP(PerceptronPolicy):

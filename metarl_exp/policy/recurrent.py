@@ -140,15 +140,15 @@ class RNN(Memory):
     def acting(self, parameters: Parameters) -> Acting:
         act, state = self.readout.acting(below("readout", parameters)), None
 
-        def distribution(observations: Tensor, waiting: Tensor | None = None) -> Distribution:
+        def distribution(observations: Tensor, idle: Tensor | None = None) -> Distribution:
             nonlocal state
             before = self._empty(observations) if state is None else state
             after = self._next(parameters, self._given(parameters, observations), before)
-            state = after if waiting is None else _unless(waiting, after, before)
+            state = after if idle is None else _unless(idle, after, before)
             return act(after[0])
 
         return distribution
 
 
-def _unless(waiting: Tensor, after: State, before: State) -> State:
-    return tuple(torch.where(waiting.unsqueeze(-1), b, a) for a, b in zip(after, before, strict=True))
+def _unless(idle: Tensor, after: State, before: State) -> State:
+    return tuple(torch.where(idle.unsqueeze(-1), b, a) for a, b in zip(after, before, strict=True))

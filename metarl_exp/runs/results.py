@@ -13,9 +13,9 @@ import numpy as np
 from rich.table import Table
 from torch import Tensor
 
+from metarl_exp.algorithm.episodes import mean_returns, success_rates
 from metarl_exp.algorithm.evaluation import Evaluation
 from metarl_exp.algorithm.meta_learner import Learner
-from metarl_exp.algorithm.sampler import mean_returns, success_rates
 from metarl_exp.markdown import pipes
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.statistics import t_interval

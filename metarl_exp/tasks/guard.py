@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from metarl_exp.process.awake import SHORTEST, Countdown
 from metarl_exp.tasks.base import Closeable
-from metarl_exp.types import EnvironmentFailure
+from metarl_exp.types import BatchedEnv, EnvironmentFailure, Step
 
 
 def _folder() -> str | None:
@@ -96,6 +97,24 @@ def close(distribution: Any, limit: float | None = None) -> None:
     if isinstance(distribution, Closeable):
         with guarded("closing the tasks", limit):
             distribution.close()
+
+
+class GuardedEnv:
+    """Environments whose reset and steps are `guarded`, each for at most `limit` seconds."""
+
+    def __init__(self, env: BatchedEnv, limit: float | None) -> None:
+        self.env, self.limit, self.time = env, limit, 0
+
+    def reset(self) -> Tensor:
+        self.time = 0
+        with guarded("reset", self.limit):
+            return self.env.reset()
+
+    def step(self, action: Tensor) -> Step:
+        with guarded(f"step {self.time}", self.limit):
+            step = self.env.step(action)
+        self.time += 1
+        return step
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Trials:
 class TrialEnv:
     """N × M trials at once, their k-th episodes in the k-th of E batches of environments.
 
-    A trial whose episode is over waits until those of all others are, since a batch can only be reset as a whole.
+    A trial whose episode is over is idle until those of all others are, since a batch can only be reset as a whole.
     """
 
     def __init__(self, envs: list[BatchedEnv], spec: Spec) -> None:
@@ -90,11 +90,11 @@ class TrialEnv:
             goes_on,
             goes_on,
             step.success,
-            waiting=self.over if 0 < over < everyone else None,
+            idle=self.over if 0 < over < everyone else None,
         )
 
     def _remember(self, action: Tensor, reward: Tensor, ended: Tensor) -> None:
-        """What the next observation says of this step; of a trial that waits, of its last one."""
+        """Keep action, reward and end of this step for the next observation; an idle trial keeps those of its last."""
         taken = one_hot(action, self.spec.action_size) if self.spec.discrete else action
         told = [taken, reward.unsqueeze(-1), ended.unsqueeze(-1)]
         now = torch.cat([x.to(self.last.dtype) for x in told], dim=-1)

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 import torch
 
-from metarl_exp.algorithm.sampler import Sampler, join_episodes, rollout, success_rates
+from metarl_exp.algorithm.episodes import join_episodes, success_rates
+from metarl_exp.algorithm.sampler import Sampler, action_noise, sample_episodes
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import CategoricalMLP
 from metarl_exp.tasks import Navigation2D
@@ -64,9 +65,15 @@ class Echo(Acting):
 GAIN = {"gain": torch.tensor([1.0, 2.0])}
 
 
+def sample(env, policy=None, parameters=GAIN, shape=(2, 2), generator=None, **options):
+    policy = policy or Echo()
+    noise = action_noise(policy, shape, generator or torch.Generator())
+    return sample_episodes(env, policy, parameters, noise, **options)
+
+
 def roll(env=None, seed=0, deterministic=False):
     generator = torch.Generator().manual_seed(seed)
-    return rollout(env or Scripted(), Echo(), GAIN, (2, 2), generator, deterministic), generator
+    return sample(env or Scripted(), deterministic=deterministic, generator=generator), generator
 
 
 def test_everything_that_happened_is_there_and_nothing_else():
@@ -128,13 +135,12 @@ def test_the_same_seed_gives_the_same_trajectories():
 
 
 def test_nothing_sampled_has_a_gradient():
-    generator = torch.Generator()
-    trajectories = rollout(Scripted(), Echo(), {"gain": torch.ones(2, requires_grad=True)}, (2, 2), generator)
+    trajectories = sample(Scripted(), parameters={"gain": torch.ones(2, requires_grad=True)})
     assert not any(x.requires_grad for x in trajectories if x is not None)
 
 
 def test_the_policy_s_precision_is_the_data_s():
-    trajectories = rollout(Scripted(), Echo(), {"gain": torch.ones(2).double()}, (2, 2), torch.Generator())
+    trajectories = sample(Scripted(), parameters={"gain": torch.ones(2).double()})
     for name in ("observations", "actions", "rewards", "final_observations"):
         assert getattr(trajectories, name).dtype == torch.float64
 
@@ -171,7 +177,7 @@ def test_an_observation_that_is_not_finite_is_named():
 
 def test_a_gaussian_policy_that_is_not_finite_names_its_task():
     with pytest.raises(NonFiniteError, match=r"first at \[1"):
-        rollout(Scripted(), Echo(), {"gain": torch.tensor([1.0, torch.nan])}, (2, 2), torch.Generator())
+        sample(Scripted(), parameters={"gain": torch.tensor([1.0, torch.nan])})
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -181,7 +187,7 @@ def test_a_categorical_policy_that_is_not_finite_names_its_task(deterministic):
     parameters = {name: p.detach().expand(2, *p.shape).clone() for name, p in policy.named_parameters()}
     parameters["layers.0.bias"][1] = torch.nan
     with pytest.raises(NonFiniteError, match=r"first at \[1"):
-        rollout(Scripted(), policy, parameters, (2, 2), torch.Generator(), deterministic)
+        sample(Scripted(), policy, parameters, deterministic=deterministic)
 
 
 # ---- Sampler
@@ -213,7 +219,7 @@ def test_the_sampler_steps_every_task_with_its_own_parameters():
 
 def test_episodes_are_joined_with_zeros_after_the_shorter_ones():
     environments = [Scripted(torch.full((2, 1), length)) for length in (2, 4, 1)]
-    singles = [rollout(env, Echo(), GAIN, (2, 1), torch.Generator(), deterministic=True) for env in environments]
+    singles = [sample(env, shape=(2, 1), deterministic=True) for env in environments]
     joined = join_episodes(singles)
     assert joined.mask.shape == (2, 3, 4)
     assert joined.observations.shape == (2, 3, 4, 1)
@@ -235,7 +241,7 @@ def test_discrete_actions_stay_integers_when_joined():
         def __call__(self, parameters, observations):
             return Categorical(torch.cat([observations, 2 - observations], dim=-1))
 
-    singles = [rollout(Scripted(LENGTHS[:1, :1]), Choose(), GAIN, (1, 1), torch.Generator()) for _ in range(2)]
+    singles = [sample(Scripted(LENGTHS[:1, :1]), Choose(), shape=(1, 1)) for _ in range(2)]
     assert join_episodes(singles).actions.dtype == torch.int64
 
 
@@ -283,7 +289,7 @@ def test_an_environment_that_raises_exits_or_hangs_is_a_failure_with_its_own_tra
     """Trap 16: within the limit, naming the step; the cause's traceback has the line that did it."""
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(EnvironmentFailure, match=r"^step 2: (ZeroDivision|SystemExit|Timeout)") as caught:
-        rollout(Foreign(deed), Echo(), GAIN, (2, 2), torch.Generator(), limit=300)
+        sample(Foreign(deed), limit=300)
     assert deed.__name__ in {frame.name for frame in traceback.extract_tb(caught.value.__cause__.__traceback__)}
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
@@ -294,4 +300,4 @@ def test_ctrl_c_passes():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rollout(Foreign(interrupt), Echo(), GAIN, (2, 2), torch.Generator())
+        sample(Foreign(interrupt))

@@ -62,13 +62,13 @@ def test_acting_step_by_step_is_going_through_the_sequence(kind, cell):
 @CELLS
 def test_waiting_leaves_the_memory_as_it_was(kind, cell):
     policy, theta = make(kind, cell)
-    x, waiting = double(2, 3, 2, 3), torch.tensor([[True, False, True], [False, True, False]])
+    x, idle = double(2, 3, 2, 3), torch.tensor([[True, False, True], [False, True, False]])
     act = policy.acting(theta)
     act(x[:, :, 0])
-    act(torch.full((2, 3, 3), torch.nan).where(waiting.unsqueeze(-1), x[:, :, 0]), waiting)
+    act(torch.full((2, 3, 3), torch.nan).where(idle.unsqueeze(-1), x[:, :, 0]), idle)
     after = act(x[:, :, 1])[0]
     once, twice = policy(theta, x)[0][:, :, 1], policy(theta, x[:, :, [0, 0, 1]])[0][:, :, 2]
-    torch.testing.assert_close(after, twice.where(~waiting.unsqueeze(-1), once), rtol=1e-13, atol=1e-14)
+    torch.testing.assert_close(after, twice.where(~idle.unsqueeze(-1), once), rtol=1e-13, atol=1e-14)
 
 
 @KINDS

@@ -15,12 +15,12 @@ import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from metarl_exp import wiring
-from metarl_exp.algorithm import sampler
+from metarl_exp.algorithm import recording
 from metarl_exp.commands import replay, train
 from metarl_exp.runs import results
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.tasks.transfer import to_device
-from metarl_exp.wiring import devices
+from metarl_exp.wiring import assembly, devices
 from metarl_exp.wiring.devices import device_continued, device_named, device_to_read_on
 from tests.pretended import HERE, PretendedDevice
 
@@ -74,7 +74,7 @@ COMPOSITIONS = (
 def pretended(monkeypatch):
     """While it is entered, every learner is built on it."""
     device, cpu = PretendedDevice(), torch.device("cpu")
-    monkeypatch.setattr(wiring, "device_named", lambda name: HERE if _get_current_dispatch_mode() is device else cpu)
+    monkeypatch.setattr(assembly, "device_named", lambda name: HERE if _get_current_dispatch_mode() is device else cpu)
     return device
 
 
@@ -151,7 +151,7 @@ def test_looking_less_often_changes_no_trajectory(every, pretended, monkeypatch)
         assert batch.experiences[-1].mask.shape[-1] < 150
         return [x.cpu() for e in batch.experiences for x in e if isinstance(x, torch.Tensor)]
 
-    monkeypatch.setattr(sampler, "LOOK_EVERY", every)
+    monkeypatch.setattr(recording, "LOOK_EVERY", every)
     with pretended:
         found = experiences()
     assert all(torch.equal(one, two) for one, two in zip(found, experiences(), strict=True))

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from metarl_exp import wiring
-from metarl_exp.algorithm.sampler import Sampler, mean_returns, rollout, success_rates
+from metarl_exp.algorithm.episodes import mean_returns, success_rates
+from metarl_exp.algorithm.sampler import Sampler, action_noise, sample_episodes
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import RNN, CategoricalHead
 from metarl_exp.runs import results
@@ -52,10 +53,10 @@ class Counting:
     def acting(self, parameters):
         steps = torch.zeros(2, 2)
 
-        def distribution(observations, waiting=None):
+        def distribution(observations, idle=None):
             nonlocal steps
             now = steps
-            steps = torch.where(torch.zeros(2, 2, dtype=torch.bool) if waiting is None else waiting, steps, steps + 1)
+            steps = torch.where(torch.zeros(2, 2, dtype=torch.bool) if idle is None else idle, steps, steps + 1)
             return DiagonalGaussian(now.unsqueeze(-1), torch.zeros(2, 2, 1))
 
         return distribution
@@ -64,7 +65,8 @@ class Counting:
 @pytest.fixture
 def trials():
     env = TrialEnv([Scripted(e) for e in range(3)], SPEC)
-    return rollout(env, Counting(), {"p": torch.zeros(2)}, (2, 2), torch.Generator(), deterministic=True)
+    noise = action_noise(Counting(), (2, 2), torch.Generator())
+    return sample_episodes(env, Counting(), {"p": torch.zeros(2)}, noise, deterministic=True)
 
 
 def test_a_trial_is_its_episodes_one_after_the_other_without_gaps(trials):
@@ -123,7 +125,7 @@ def test_a_discrete_action_is_shown_one_hot_and_a_trial_begins_with_zeros():
         assert step.observation[..., 1:4].equal(torch.nn.functional.one_hot(action, 3).float())
         assert step.observation[..., 4].equal(step.reward)
         assert step.observation[..., 5].eq(float(t in (1, 3))).all()
-        assert step.waiting is None
+        assert step.idle is None
     assert env.reset()[..., 1:].eq(0).all()
 
 
@@ -158,7 +160,7 @@ def test_trials_drop_protocols_that_depend_on_the_observation():
 # ---- the policy's memory
 
 
-def test_memory_lasts_a_trial_and_stands_still_while_it_waits():
+def test_memory_lasts_a_trial_and_stands_still_while_it_is_idle():
     """What acted, step by step in trials of poles that fall at different times, is what the whole sequence gives."""
     poles = CartPole(15, "none", [0.2, 1.5], [0.1, 0.1], [1, 1], [9.8, 9.8], [10.0, 30.0])
     trials, generator = Trials(poles, 3), torch.Generator().manual_seed(0)
@@ -171,8 +173,8 @@ def test_memory_lasts_a_trial_and_stands_still_while_it_waits():
         def acting(self, parameters):
             act = policy.acting(parameters)
 
-            def distribution(observations, waiting=None):
-                acted.append(act(observations, waiting))
+            def distribution(observations, idle=None):
+                acted.append(act(observations, idle))
                 return acted[-1]
 
             return distribution
@@ -182,7 +184,7 @@ def test_memory_lasts_a_trial_and_stands_still_while_it_waits():
         theta["weight_hh"].mul_(3)
     sampled = Sampler(Watched(), trials, 5, CPU)(theta, trials.sample(4, generator), generator, generator)
     lengths = torch.stack([episode.mask.sum(2) for episode in trials.episodes(sampled)])
-    assert (lengths[0] != lengths[0].flatten()[0]).any()  # some waited
+    assert (lengths[0] != lengths[0].flatten()[0]).any()  # some were idle
     together = policy(theta, sampled.observations).logits
     steps = lengths.amax((1, 2)).cumsum(0)  # the k-th episodes began at these steps of the batch
     starts = [0, *steps[:2].tolist()]

@@ -8,25 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from threading import Lock
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-
-
-class Away:
-    """A block in which one gives up a lock that one holds."""
-
-    def __init__(self, lock: Lock) -> None:
-        self.lock = lock
-
-    def __enter__(self) -> None:
-        self.lock.release()
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.acquire()
 
 
 @dataclass
@@ -37,7 +23,7 @@ class Episodes:
     state: np.ndarray  # [B, 1 + nq + nv + …] time, qpos, qvel, and what else the engine carries from step to step
     quantities: dict[str, np.ndarray] = field(default_factory=dict)  # [B, …] what follows from the state
     threads: int | None = None  # of `Rollouts` that step them; None: as many as torch has
-    away: AbstractContextManager[None] = field(default_factory=nullcontext)  # around physics that does without Python
+    without_python: Callable[[], AbstractContextManager[None]] = nullcontext  # a block around physics, all of it C
 
     def __post_init__(self) -> None:
         nq, nv = self.models[0].nq, self.models[0].nv
@@ -56,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def reset(self, episodes: Episodes) -> None:
-        """Make whatever follows from the states that were written, as `step` does."""
+        """Compute the quantities that follow from the states written, as `step` does."""
         ...
 
     def step(self, episodes: Episodes, control: np.ndarray, rows: np.ndarray | None) -> None:
@@ -112,7 +98,7 @@ class Rollouts:
             self.reserve(size)
         self.control[:size] = control[:, None]
         pool = self.start(episodes.threads)
-        with episodes.away:
+        with episodes.without_python():
             pool.rollout(
                 models,
                 self.data,
@@ -203,9 +189,9 @@ class Threads:
         self.threads()
         left = iter(rows)
         own, *others = ((function, episodes, left, *own) for own in zip(self.data, self.views, strict=True))
-        waiting = [self.pool.submit(self.work, *other) for other in others] if self.pool else []
+        futures = [self.pool.submit(self.work, *other) for other in others] if self.pool else []
         self.work(*own)
-        for future in waiting:
+        for future in futures:
             future.result()
 
     def work(
@@ -216,7 +202,7 @@ class Threads:
         data: Any,
         views: dict[str, np.ndarray],
     ) -> None:
-        """What one thread does. Nothing is looked up for each episode that can be looked up before."""
+        """Work of one thread. Nothing is looked up for each episode that can be looked up before."""
         get_state, kept, states, models = self.mujoco.mj_getState, self.kept, episodes.rows, episodes.models
         copies = [(episodes.quantities[name], view) for name, view in views.items()]
         for i in left:

@@ -1,14 +1,14 @@
 """From a robot and a goal to a task distribution, and its environments: N × M robots at once."""
 
 import copy
-from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from metarl_exp.process.side_by_side import GilTurn
 from metarl_exp.tasks.mujoco import drawing
-from metarl_exp.tasks.mujoco.engines import Away, Engine, Rollouts
+from metarl_exp.tasks.mujoco.engines import Engine, Rollouts
 from metarl_exp.tasks.mujoco.goals import Goal
 from metarl_exp.tasks.mujoco.robots import Machine
 from metarl_exp.tasks.mujoco.warp import WARP_LIBRARIES, Warp, WarpEnv
@@ -136,23 +136,23 @@ class LocomotionEnv:
 
 
 class SeparableLocomotionEnv(LocomotionEnv):
-    """Robots whose physics, all of it in one call of C, leaves Python to others meanwhile."""
+    """Robots whose physics is one call of C, during which other threads may run Python."""
 
-    def halves(self, turn: Lock) -> "tuple[SeparableLocomotionEnv, SeparableLocomotionEnv]":
+    def halves(self, gil_turn: GilTurn) -> "tuple[SeparableLocomotionEnv, SeparableLocomotionEnv]":
         """Each has an engine of its own, of all threads but one, which chooses the actions of the other half."""
         middle, threads = self.shape[0] // 2, max(1, torch.get_num_threads() - 1)
         first, second = self.machine.halves
         return (
-            self.part(0, middle, first, threads, turn),
-            self.part(middle, self.shape[0], second, threads, turn),
+            self.part(0, middle, first, threads, gil_turn),
+            self.part(middle, self.shape[0], second, threads, gil_turn),
         )
 
-    def part(self, begin: int, end: int, engine: Engine, threads: int, turn: Lock) -> "SeparableLocomotionEnv":
+    def part(self, begin: int, end: int, engine: Engine, threads: int, gil_turn: GilTurn) -> "SeparableLocomotionEnv":
         """The environments of the tasks from `begin` to `end`, before their first step."""
         part, trajectories = copy.copy(self), self.shape[1]
         rows = slice(begin * trajectories, end * trajectories)
         part.shape, part.first_task = (end - begin, trajectories), begin
         part.task, part.start, part.engine = self.task[rows], (self.start[0][rows], self.start[1][rows]), engine
         part.episodes = engine.episodes(self.episodes.models[rows])
-        part.episodes.threads, part.episodes.away = threads, Away(turn)
+        part.episodes.threads, part.episodes.without_python = threads, gil_turn.released
         return part

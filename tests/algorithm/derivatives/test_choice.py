@@ -180,7 +180,7 @@ class OtherActing(GaussianMLP):
 
     def acting(self, parameters):
         act = super().acting(parameters)
-        return lambda observations, waiting=None: act(observations * 2, waiting)
+        return lambda observations, idle=None: act(observations * 2, idle)
 
 
 def test_a_policy_that_acts_with_another_network_than_it_learns_with_is_refused(generator):

@@ -1,10 +1,12 @@
 """Rollouts of robots in two halves, each in a thread: the numbers, and what goes wrong, are those of the whole."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 
-from metarl_exp.algorithm.sampler import rollout
+from metarl_exp.algorithm.sampler import action_noise, sample_episodes
 from metarl_exp.policy import RNN, GaussianHead, GaussianMLP
 from metarl_exp.types import EnvironmentFailure, NonFiniteError, Separable
 
@@ -29,7 +31,8 @@ def roll(env, policy, parameters=None, **options):
     if parameters is None:
         factors = torch.linspace(0.5, 1.5, env.shape[0])
         parameters = {n: torch.stack([f * p.detach() for f in factors]) for n, p in policy.named_parameters()}
-    return rollout(env, policy, parameters, env.shape, torch.Generator().manual_seed(1), **options)
+    noise = action_noise(policy, env.shape, torch.Generator().manual_seed(1))
+    return sample_episodes(env, policy, parameters, noise, **options)
 
 
 def equal(one, other):
@@ -61,35 +64,32 @@ def test_memory_is_cut_in_halves_too(distributions, make, threads):
     assert equal(*found)
 
 
-def test_halves_are_stepped_while_the_other_gives_up_its_turn(distributions, make, threads):
-    """Whoever chooses actions has the turn, and the physics is done without it."""
+def test_halves_choose_actions_while_they_hold_the_turn_and_release_it_for_physics(distributions, make, threads):
     threads(2)
     distribution = distributions("half_cheetah_rllab")
     env = make(distribution, [[1.0]] * 4, 2)
     assert isinstance(env, Separable)
     made, held = [], []
 
-    def halves(turn):
-        made.append(turn)
-        parts = type(env).halves(env, turn)
+    def halves(gil_turn):
+        made.append(gil_turn)
+        parts = type(env).halves(env, gil_turn)
+
+        @contextmanager
+        def watched():
+            held.append(gil_turn.lock.locked())
+            with gil_turn.released():
+                yield
+            held.append(gil_turn.lock.locked())
+
         for part in parts:
-            away = part.episodes.away
-
-            class Watched:
-                def __enter__(self, away=away):
-                    held.append(turn.locked())
-                    away.__enter__()
-
-                def __exit__(self, *args, away=away):
-                    away.__exit__(*args)
-                    held.append(turn.locked())
-
-            part.episodes.away = Watched()
+            assert part.episodes.without_python == gil_turn.released
+            part.episodes.without_python = watched
         return parts
 
     env.halves = halves
     trajectories = roll(env, mlp(distribution.spec))
-    assert [turn.locked() for turn in made] == [False]
+    assert [gil_turn.lock.locked() for gil_turn in made] == [False]
     assert held == [True] * (2 * 2 * trajectories.mask.shape[2])
 
 
@@ -136,8 +136,8 @@ def test_an_interrupt_ends_both_halves(distributions, make, threads):
     env = make(distribution, [[1.0]] * 4, 2)
     steps = []
 
-    def halves(turn):
-        first, second = type(env).halves(env, turn)
+    def halves(gil_turn):
+        first, second = type(env).halves(env, gil_turn)
         step = second.step
         second.step = lambda action: steps.append(None) or step(action)
 
