@@ -28,7 +28,8 @@ def component(group: str, node: Mapping[Any, Any], **wired: Any) -> Any:
     for key in keys:
         if key not in allowed:
             raise ValueError(
-                f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed) or 'none'}"
+                f"unknown key '{group}.{key}'{nearest(key, allowed)}: {group} takes {', '.join(allowed) or 'none'}; "
+                f"~{group}.{key} takes out one that an option or an experiment sets"
             )
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:

@@ -158,6 +158,7 @@ def test_keys_that_a_constructor_or_hydra_takes_can_be_added(overrides):
         ("experiment", "# @package _global_\niteration: 3\n", "unknown key 'iteration' .*'iterations'"),
         ("experiment", "# @package _global_\nevaluation: {step: 3}\n", "unknown key 'evaluation.step' "),
         ("experiment", "iterations: 3\n", "begins with the line «# @package _global_»"),
+        ("method", "iterations: 3\n", "method: a file of this group begins with the line «# @package _global_»"),
         ("experiment", "# @package _global_\ndefaults: [/tasks@foo: cartpole]\n", "unknown key 'foo'"),
         (
             "tasks",

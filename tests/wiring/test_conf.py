@@ -12,12 +12,14 @@ from omegaconf import OmegaConf
 from metarl_exp import MetaLearner, wiring
 from metarl_exp.runs.provenance import RESULTS_VERSION
 from metarl_exp.wiring.composing import leaves
+from metarl_exp.wiring.overrides import check_method
 
 ROOT = Path(__file__).parents[2]
 CONF = wiring.config_dir()
 OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*.yaml") if f.parent != CONF)
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
-COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
+METHODS = [option.removeprefix("method/") for option in OPTIONS if option.startswith("method/")]
+COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "method/", "hydra/"))]
 DISCRETE = {"tasks": "cartpole", "policy": "categorical_mlp"}
 CRITIC = {"advantage": "critic", "objective.value_weight": "0.5", "outer_optimizer": "adam"}
 # Beside an option, so that it builds.
@@ -45,10 +47,11 @@ WIRED = {
 
 def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
-    assert len(COMPONENTS) == 76
+    assert len(COMPONENTS) == 78
     assert "finn2017/navigation_2d" in EXPERIMENTS
+    assert "anil" in METHODS
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert {group for group, _ in COMPONENTS} == groups - {"experiment", "hydra"}
+    assert {group for group, _ in COMPONENTS} == groups - {"experiment", "method", "hydra"}
 
 
 @pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
@@ -97,6 +100,45 @@ def defaults_of(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.strip().startswith("- override /")]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_begins_with_a_command_that_runs(name):
+    """Its own, in few lines; on discrete tasks, too, with the policy that it names for them."""
+    lines = (CONF / "method" / f"{name}.yaml").read_text().splitlines()
+    program, *overrides = lines[1].removeprefix("# ").split()
+    assert (program, overrides[0]) == ("metarl-train", f"method={name}")
+    assert 1 <= len([line for line in lines if not line.startswith(("#", "defaults:"))]) <= 7
+    require_trainable(overrides)
+    named = re.findall(r"policy=\w+", " ".join(lines)) or ["policy=categorical_mlp"]
+    require_trainable([*overrides, "tasks=cartpole_hidden_sign", *named])
+
+
+def require_trainable(overrides: list[str]) -> None:
+    wiring.check_overrides(overrides)
+    config = wiring.compose(overrides, with_hydra=True)
+    check_method(config)
+    parts = wiring.assemble(config)
+    parts.evaluation.check_selection(parts.learner)
+
+
+def test_maml_is_the_default_and_a_method_wins_over_an_experiment_and_a_typed_value_over_both():
+    assert wiring.fingerprint(wiring.compose(["method=maml"])) == wiring.fingerprint(wiring.compose())
+    chosen = ["experiment=gymnasium/pendulum", "method=promp"]
+    for overrides in (chosen, chosen[::-1]):
+        config = wiring.compose(overrides)
+        assert config.outer_optimizer._target_.endswith(".PPO")
+        assert config.outer_optimizer.max_kl is None  # the experiment's is the radius of a trust region
+        assert config.advantage.gae_lambda == 0.97
+    assert wiring.compose([*chosen, "outer_optimizer=adam"]).outer_optimizer.optimizer == "Adam"
+    assert wiring.compose(["method=oracle", "evaluation.steps=2"]).evaluation.steps == 2
+
+
+def test_a_method_of_gradient_steps_on_an_experiment_without_is_refused():
+    chosen = ["experiment=duan2016/rl2_bandits", "method=maml"]
+    with pytest.raises(ValueError, match="method=maml with adaptation.inner_steps=0.*adaptation=one_step trial_episod"):
+        check_method(wiring.compose(chosen, with_hydra=True))
+    require_trainable([*chosen, "adaptation=one_step", "trial_episodes=null"])
+
+
 SOURCE = re.compile(r"ours|\[[a-z]+\d{4}|nominal")
 
 
@@ -107,7 +149,7 @@ def test_every_number_has_a_source(path):
     heading = " ".join(takewhile(lambda line: line.startswith("#"), lines))
     for line in (line for line in lines if not line.startswith("#")):
         value, _, comment = line.partition(":")[2].partition("#")
-        if re.search(r"\d", value) and not re.search(r"\$|metarl_exp|navigation_2d", value):
+        if re.search(r"\d", value) and not re.search(r"\$|metarl_exp|trpo_|navigation_2d", value):
             assert SOURCE.search(comment) or SOURCE.search(heading), f"{path.name}: {line}"
 
 
