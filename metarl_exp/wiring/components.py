@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from metarl_exp.runs.sources import reach_current_folder
 from metarl_exp.validation import nearest
 from metarl_exp.wiring.classes import class_of
+from metarl_exp.wiring.composing import config_dir
 from metarl_exp.wiring.plausible import require_kinds
 from metarl_exp.wiring.trust import leads_further
 
@@ -34,11 +35,20 @@ def component(group: str, node: Mapping[Any, Any], **wired: Any) -> Any:
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
         raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
+    for key in (key for key in keys if OmegaConf.is_missing(node, key)):
+        raise ValueError(f"missing value of '{group}.{key}'{_known(group, key)}; type {group}.{key}=…")
     settings = _settings(group, node)
     require_kinds(group, settings, target, takes)
     if leads_further(group, node):
         reach_current_folder()
     return target(**settings, **{k: v for k, v in wired.items() if k in takes})
+
+
+def _known(group: str, key: str) -> str:
+    """Values of a key in the files of conf/, in words, for one that is asked for."""
+    written = (OmegaConf.select(OmegaConf.load(file), f"{group}.{key}") for file in config_dir().rglob("*.yaml"))
+    found = sorted({value for value in written if isinstance(value, int | float)})
+    return f", for which tasks and experiments here have {', '.join(map(str, found))}" if found else ""
 
 
 def _settings(group: str, node: Mapping[Any, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from metarl_exp.runs.files import DamagedFile, read_yaml, write_yaml
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.wiring.composing import leaves
 from metarl_exp.wiring.fingerprint import ADDED
+from metarl_exp.wiring.moved import gone
 
 # Keys without which a file is not the configuration of a run.
 REQUIRED = {"config.yaml": ("seed", "tasks._target_", "policy._target_")}
@@ -81,4 +82,8 @@ def stored_config(run: str | Path) -> DictConfig:
     for key, value in ADDED.items():
         if OmegaConf.select(config, key) is None:  # stored before there was this key
             OmegaConf.update(config, key, value, force_add=True)
+    for node in config.values():
+        former = gone(node.get("_target_")) if isinstance(node, DictConfig) else {}
+        for key in [key for key, value in former.items() if node.get(key) == value]:
+            del node[key]
     return config

@@ -13,7 +13,7 @@ from metarl_exp.runs.files import file_name
 from metarl_exp.runs.sources import PACKAGE
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.composing import canonical, leaves
-from metarl_exp.wiring.moved import first
+from metarl_exp.wiring.moved import first, gone
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
 NOT_IN_FINGERPRINT = (
@@ -39,12 +39,15 @@ def fingerprint(config: DictConfig) -> str:
 def fingerprinted(config: DictConfig, like: DictConfig | None = None) -> dict[str, Any]:
     """Values by dotted keys, without those that change no number, by what the classes of `like` say of their settings.
 
-    A key at its neutral value is left out, so that a run stored before there was this key has the same fingerprint.
+    A key at its neutral value is left out, so that a run stored before there was this key has the same fingerprint; one
+    that is gone stays.
     """
     tree = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
     neutral, idle = ADDED | neutral_settings(like or config), without_effect(like or config)
+    former = {key: gone(node.get("_target_")) for key, node in tree.items() if isinstance(node, dict)}  # type: ignore
+    tree = {key: former[key] | node if key in former else node for key, node in tree.items()}  # type: ignore
     found = ((key, value) for key, value in leaves(tree) if ".".join(key.split(".")[:2]) not in idle)
     named = ((key, first(str(value)) if key.endswith("._target_") else value) for key, value in found)
     return {key: value for key, value in named if key not in neutral or value != neutral[key]}

@@ -20,6 +20,7 @@ from metarl_exp.types import Spec, Step
 
 CONF = wiring.config_dir() / "tasks"
 OPTIONS = sorted(str(file.relative_to(CONF).with_suffix("")) for file in CONF.rglob("*.yaml"))
+OPTIONS.remove("gymnasium")  # which environment is for its user to say
 
 # Meta-World pins another MuJoCo than the one here and lives in an environment of its own.
 ELSEWHERE = [option for option in OPTIONS if option.startswith("metaworld")]
@@ -504,7 +505,7 @@ def test_a_distribution_that_hangs_is_a_fault():
 
 
 def test_the_listing_sees_every_option():
-    assert len(OPTIONS) == len(wiring.options(None)["tasks"]) > 20
+    assert len(OPTIONS) == len(wiring.options(None)["tasks"]) - 1 > 20
     assert {"navigation_2d", "cartpole", "pendulum", *SLOW} <= set(HERE)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_object
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp import MetaLearner, wiring
 from metarl_exp.runs.provenance import RESULTS_VERSION
@@ -26,6 +26,12 @@ CRITIC = {"advantage": "critic", "objective.value_weight": "0.5", "outer_optimiz
 NEEDS = {
     ("objective", "reptile"): {"adaptation.order": "first", "outer_optimizer": "adam"},
     ("objective", "joint"): {"adaptation": "none"},
+    ("tasks", "gymnasium"): {
+        "tasks.id": "Pendulum-v1",
+        "tasks.horizon": "9",
+        "tasks.vary": "{}",
+        "inner_optimizer.lr": "1",
+    },
     ("outer_optimizer", "ppo"): {"objective": "promp"},
     ("fast_weights", "context"): {"policy": "gaussian_mlp_context"},
     ("advantage", "critic"): CRITIC | {"policy": "gaussian_mlp_critic"},
@@ -47,7 +53,7 @@ WIRED = {
 
 def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
-    assert len(COMPONENTS) == 78
+    assert len(COMPONENTS) == 79
     assert "finn2017/navigation_2d" in EXPERIMENTS
     assert "anil" in METHODS
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -72,15 +78,19 @@ def test_an_option_builds(group, option):
             wiring.assemble(wiring.compose([f"tasks={option}"]))
         return
     chosen |= NEEDS.get((group, option), {})
-    if option.startswith("categorical") or (group == "tasks" and discrete(option)):
+    if option.startswith("categorical") or (group == "tasks" and discrete(chosen)):
         chosen = DISCRETE | chosen
-    config = wiring.compose([f"{g}={o}" for g, o in chosen.items()])
+    config = composed(chosen)
     wiring.assemble(config)
     assert wiring.foreign_code(config) == []  # its runs are read without --trust
 
 
-def discrete(option: str) -> bool:
-    return wiring.component("tasks", wiring.compose([f"tasks={option}"]).tasks).spec.discrete
+def composed(chosen: dict[str, str]) -> DictConfig:
+    return wiring.compose([f"{key}={value}" for key, value in chosen.items()])
+
+
+def discrete(chosen: dict[str, str]) -> bool:
+    return wiring.component("tasks", composed(chosen).tasks).spec.discrete
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
