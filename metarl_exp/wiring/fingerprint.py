@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.runs.files import file_name
 from metarl_exp.runs.sources import PACKAGE
+from metarl_exp.tasks.base import Traits
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.composing import canonical, leaves
 from metarl_exp.wiring.moved import first, gone
@@ -71,8 +72,7 @@ def neutral_settings(config: DictConfig) -> dict[str, Any]:
 
 def without_effect(config: DictConfig) -> set[str]:
     """The settings of which a task distribution says that they cannot change its numbers, such as its workers."""
-    kind = class_of("tasks", config.tasks)
-    return {f"tasks.{name}" for name in getattr(kind, "without_effect", ())}
+    return {f"tasks.{name}" for name in Traits.of(class_of("tasks", config.tasks)).without_effect}
 
 
 def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:

@@ -223,6 +223,7 @@ FAULTS = {
     # what is declared
     "no version": (drawn(version=None), "declarations are complete", "version=None"),
     "a name twice": (drawn(parameter_names=("goal", "goal")), "declarations are complete", "distinct"),
+    "a trait with a letter too few": (drawn(phyics="moon"), "declarations are complete", "phyics: .* it is 'physics'"),
     "half a step": (Line(2.5), "declarations are complete", "spec.horizon=2.5"),
     # the tasks
     "float32 tasks": (
