@@ -35,8 +35,6 @@ def component(group: str, node: Mapping[Any, Any], **wired: Any) -> Any:
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
         raise ValueError(f"missing key '{group}.{missing[0]}' of {node['_target_']}")
-    for key in (key for key in keys if OmegaConf.is_missing(node, key)):
-        raise ValueError(f"missing value of '{group}.{key}'{_known(group, key)}; type {group}.{key}=…")
     settings = _settings(group, node)
     require_kinds(group, settings, target, takes)
     if leads_further(group, node):
@@ -52,8 +50,10 @@ def _known(group: str, key: str) -> str:
 
 
 def _settings(group: str, node: Mapping[Any, Any]) -> dict[str, Any]:
-    """A node's values without its class. Raises ValueError for a further class among them."""
+    """A node's values without its class. Raises ValueError for a missing one, and for a further class among them."""
     config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+    for key in (str(key) for key in config if OmegaConf.is_missing(config, str(key))):
+        raise ValueError(f"missing value of '{group}.{key}'{_known(group, key)}; type {group}.{key}=…")
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del values["_target_"]
     for key, target in _targets(values, group):
