@@ -37,7 +37,7 @@ class TaskDistribution(Protocol):
 
 
 class Traits(NamedTuple):
-    """Optional statements of a distribution about itself: attributes of these names, with the values where it has none."""
+    """Optional statements of a distribution about itself: attributes of these names, each with its value if absent."""
 
     physics: str | None = None  # the variant of its dynamics, as part of the identity of its results
     libraries: Sequence[str] = ()  # that its numbers depend on, as package indices call them
