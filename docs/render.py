@@ -1,6 +1,6 @@
 """Put stored results and programs into the pages that show them, between their markers.
 
-python docs/render.py           rewrite README.md, and those of benchmarks and experiments
+python docs/render.py           rewrite README.md, and pages of docs, benchmarks and experiments
 python docs/render.py --check   only say whether they are up to date (exit status 1 if not)
 """
 
@@ -33,9 +33,11 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     ROOT / "docs" / "derivatives.md",
     ROOT / "docs" / "distributed.md",
+    ROOT / "docs" / "metrics.md",
     ROOT / "docs" / "objectives.md",
     ROOT / "docs" / "reproducing.md",
     ROOT / "docs" / "survives.md",
+    *sorted(ROOT.glob("docs/methods/*.md")),
     *sorted(ROOT.glob("experiments/**/README.md")),
 ]
 CORES = 2
@@ -78,6 +80,27 @@ def study(source: str) -> str:
 def means(source: str) -> str:
     """The first table of a study's page, with its caption."""
     return "\n\n".join(_text(source).split("\n\n")[1:3])
+
+
+def rows(source: str) -> str:
+    """Some rows of the first table of a study's page (a.md|ROW|ROW|…, in that order, with _ for a space)."""
+    path, *names = source.split("|")
+    caption, table = means(path).split("\n\n")
+    head, rule, *lines = table.splitlines()
+    found = {line.split(" | ")[0].removeprefix("| "): line for line in lines}
+    return "\n".join([caption, "", head, rule, *(found[name.replace("_", " ")] for name in names)])
+
+
+def overlay(source: str) -> str:
+    """A file of the configuration that others are laid over by: its command, and what it sets."""
+    _, command, *lines = _text(source).splitlines()
+    return "\n".join(["```yaml", command, *(line for line in lines if not line.startswith("#")), "```"])
+
+
+def glossary(source: str) -> str:
+    """The table of all metrics, from the module that has them."""
+    entries = runpy.run_path(str(ROOT / source))["GLOSSARY"].items()
+    return pipes(["metric", "unit", "meaning"], [[f"`{name}`", unit, says] for name, (unit, says) in entries])
 
 
 def differences(source: str) -> str:
@@ -210,6 +233,9 @@ KINDS = {
         benchmark,
         study,
         means,
+        rows,
+        overlay,
+        glossary,
         differences,
         orders,
         iteration,

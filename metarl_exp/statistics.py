@@ -111,17 +111,7 @@ def whole_runs(scores: np.ndarray, resamples: int, generator: np.random.Generato
     return scores[generator.integers(len(scores), size=(resamples, len(scores)))]
 
 
-def within_tasks(scores: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """Runs drawn with replacement, for each task on its own: [runs, tasks] → [resamples, runs, tasks].
-
-    The stratified bootstrap of [agarwal2021rliable, Sec. 4]. Right only where each score has a training run of its
-    own, as for agents trained on one game each; else too narrow, by up to the square root of the number of tasks.
-    """
-    runs, tasks = scores.shape
-    return scores[generator.integers(runs, size=(resamples, runs, tasks)), np.arange(tasks)]
-
-
-Resampling = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # one of the two above
+Resampling = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # such as the one above
 
 
 def bootstrap_interval(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarl_exp.checker.finding import Seen, Subject, fault, note, passed
 from metarl_exp.checker.rehearsal import Record, extreme_actions, random_actions
+from metarl_exp.tasks.base import Traits
 from metarl_exp.types import BatchedEnv, Step
 
 BEYOND = 10.0  # a Gaussian policy's output is seldom farther from the nominal [−1, 1]
@@ -131,7 +132,7 @@ def _both_flags(records: list[Record]) -> Iterator[Seen]:
 
 def _all_at_once(subject: Subject, lengths: Tensor, terminal: Tensor) -> Iterator[Seen]:
     """Ends that come whatever the actions; `lengths` and `terminal` [records, N, M] of whole episodes."""
-    horizon, declared = subject.distribution.spec.horizon, getattr(subject.distribution, "ends_at_horizon", None)
+    horizon, declared = subject.distribution.spec.horizon, Traits.of(subject.distribution).ends_at_horizon
     last = lengths == horizon
     if last.sum() > 1 and terminal[last].all():
         seen = f"terminal is set with step {horizon - 1}, when time is up, in all {int(last.sum())} episodes that last"
@@ -148,7 +149,7 @@ def _less_time(subject: Subject) -> Iterator[Seen]:
     """Check that with less time a terminal state stays where it was, and a time limit comes sooner."""
     whole, spec = subject.episodes, subject.distribution.spec
     less = min(int(whole.lengths().max()), spec.horizon - 1) // 2
-    if less < 1 or getattr(subject.distribution, "ends_at_horizon", None):
+    if less < 1 or Traits.of(subject.distribution).ends_at_horizon:
         return
     if subject.with_horizon is None:
         yield note("not tried with another horizon, there being no way to set one")

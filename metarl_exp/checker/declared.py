@@ -9,13 +9,14 @@ from torch import Tensor
 
 from metarl_exp.checker.finding import Seen, Subject, fault, note, passed
 from metarl_exp.process.streams import stream
+from metarl_exp.tasks.base import Traits
 
 TRAINING, TEST = 256, 40  # tasks that are compared; 40 as evaluation has them
 SHOWN = 6  # columns
 
 
 def declarations_are_complete(subject: Subject) -> Iterator[Seen]:
-    """`spec` has sizes, `parameter_names` are distinct names and `version` is a whole number."""
+    """`spec` has sizes, `parameter_names` are distinct names, `version` is a whole number; no trait is mistyped."""
     distribution = subject.distribution
     spec, names, version = (getattr(distribution, name, None) for name in ("spec", "parameter_names", "version"))
     sizes = ("observation_size", "action_size", "horizon")
@@ -26,6 +27,7 @@ def declarations_are_complete(subject: Subject) -> Iterator[Seen]:
         wrong.append(f"parameter_names={names!r}: must be a tuple of distinct names")
     if not isinstance(version, int) or isinstance(version, bool):
         wrong.append(f"version={version!r}: must be an integer")
+    wrong += [f"{n}: nothing reads it; it is {trait!r}" for n, trait in Traits.mistyped(distribution).items()]
     yield from map(fault, wrong)
     if not wrong:
         yield passed(f"{spec}, version {version}, {len(distribution.parameter_names)} task parameters")
@@ -92,7 +94,7 @@ def train_and_test_tasks_are_apart(subject: Subject) -> Iterator[Seen]:
     test = [tuple(row) for row in _drawn(subject, "test_tasks", TEST, 0).tolist()]
     shared = [row for row in test if row in training]
     seen = f"{len(shared)} of {len(test)} test tasks are among {TRAINING} drawn for training"
-    declared = getattr(subject.distribution, "train_test_overlap", None)
+    declared = Traits.of(subject.distribution).train_test_overlap
     if not shared:
         yield passed(seen)
     elif declared:

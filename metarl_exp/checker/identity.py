@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metarl_exp.checker.rehearsal import random_actions, rehearse
 from metarl_exp.process.streams import stream
-from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.tasks.base import TaskDistribution, Traits
 
 TASKS, EPISODES, STEPS = 3, 2, 20  # of the golden rollout; ours
 DIGITS = 4  # decimals that count; ours
@@ -45,12 +45,13 @@ def identity(name: str, distribution: TaskDistribution, settings: Mapping[str, A
 def identified(name: str, distribution: TaskDistribution, settings: Mapping[str, Any]) -> Identified:
     """The identity, and what a run records beside it."""
     digest, powers = rollout(distribution)
+    traits = Traits.of(distribution)
     environment = {
         "id": name,
         "version": distribution.version,
-        "physics": getattr(distribution, "physics", None),
+        "physics": traits.physics,
         "settings": dict(settings),
-        "libraries": {library: version(library) for library in getattr(distribution, "libraries", ())},
+        "libraries": {library: version(library) for library in traits.libraries},
         "golden": digest,
     }
     return Identified(environment, powers)

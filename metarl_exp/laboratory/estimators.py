@@ -27,8 +27,8 @@ from metarl_exp.validation import require_choice
 
 OBJECTIVES: dict[str, MAML] = {
     "maml": MAML(),
-    "e_maml_sum": EMAML("log_likelihood", "sum"),
-    "e_maml_mean": EMAML("log_likelihood", "mean"),
+    "e_maml_sum": EMAML("sum"),
+    "e_maml_mean": EMAML("mean"),
     "lvc": LVC(),
     "dice": DiCE(),
     "loaded_dice": LoadedDiCE(),

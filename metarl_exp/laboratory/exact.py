@@ -1,4 +1,4 @@
-"""The two meta-objectives, and what the inner surrogates' Hessians are in expectation. No code of the estimators.
+"""The two meta-objectives in closed form. No code of the estimators.
 
 With V(φ) the expected discounted return of the policy φ, and U one inner step [rothfuss2019promp, Sec. 4]:
 
@@ -171,37 +171,3 @@ def _scores(mdp: TinyMDP, logits: Tensor, members: Tensor) -> Tensor:
     """Σ_m ∇ log p(τ_m) of each of N batches, [N, P]."""
     ones = torch.ones(*members.shape, mdp.horizon, dtype=logits.dtype)
     return credited_scores(mdp, logits, members, ones).flatten(1)
-
-
-# ---- Hessians of the inner surrogates, in expectation and over the number of steps, of −L · T
-
-
-def log_likelihood_hessian(mdp: TinyMDP, theta: Tensor, credit: str = "to_go") -> Tensor:
-    """E Σ_t ∇² log π(a_t | s_t) Â_t, [P, P].
-
-    For a table of logits ∇² log π(a | s) is −F(s) = −(diag π − π πᵀ) whatever a is, so that what is left of Â is its
-    mean: −Σ_t Σ_s P(s_t = s) γ^t V_t(s) F(s). With the value as a baseline it is zero.
-    """
-    logits = theta.unsqueeze(0)
-    if credit == "baseline":
-        return torch.zeros(theta.numel(), theta.numel(), dtype=theta.dtype)
-    weights = (_discounted_occupancies(mdp, logits) * mdp.values(logits)).sum((0, 1))  # [S]
-    policy = theta.softmax(-1)
-    fisher = torch.diag_embed(policy) - policy.unsqueeze(-1) * policy.unsqueeze(-2)  # [S, A, A]
-    return -torch.block_diag(*(weights.view(-1, 1, 1) * fisher))
-
-
-def low_variance_hessian(mdp: TinyMDP, theta: Tensor) -> Tensor:
-    """E Σ_t (∇² log π + ∇ log π ∇ log πᵀ) Â_t = Σ_t Σ_s P(s_t = s) γ^t Σ_a ∇²π(a | s) Q_t(s, a): [P, P].
-
-    The part of ∇²V in which one step's choice is differentiated twice; a baseline drops out, as Σ_a ∇²π = 0.
-    """
-    logits = theta.unsqueeze(0)
-    occupied = _discounted_occupancies(mdp, logits).unsqueeze(-1)
-    weights = (occupied * mdp.action_values(logits)).sum((0, 1))  # [S, A]
-    return hessian(lambda x: (x.softmax(-1) * weights).sum(), theta)
-
-
-def _discounted_occupancies(mdp: TinyMDP, logits: Tensor) -> Tensor:
-    """γ^t P(s_t = s), [N, T, S]."""
-    return mdp.occupancies(logits) * mdp.powers.unsqueeze(-1)

@@ -3,8 +3,6 @@
 Of trials, k counts episodes instead of steps.
 """
 
-import re
-
 GLOSSARY: dict[str, tuple[str, str]] = {
     "iteration": ("count", "meta-iteration, from 0"),
     "env_steps": ("steps", "environment steps taken by training so far, this iteration included"),
@@ -35,8 +33,3 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "perf/outer_s": ("s", "outer step"),
     "perf/env_steps_per_s": ("steps/s", "environment steps of the iteration over its time"),
 }
-
-
-def glossary_name(metric: str) -> str:
-    """The glossary's name of a logged metric: numbers of steps become <k>."""
-    return re.sub(r"step_\d+$", "step_<k>", metric)

@@ -1,5 +1,7 @@
 """The contract of a task distribution."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -32,6 +34,29 @@ class TaskDistribution(Protocol):
         Drawn from by `streams.draw`, it gives several ranks the numbers of one process.
         """
         ...
+
+
+class Traits(NamedTuple):
+    """Optional statements of a distribution about itself: attributes of these names, each with its value if absent."""
+
+    physics: str | None = None  # the variant of its dynamics, as part of the identity of its results
+    libraries: Sequence[str] = ()  # that its numbers depend on, as package indices call them
+    written_in: Sequence[str] = ()  # further modules whose changes make its results old
+    without_effect: Sequence[str] = ()  # arguments of its class, said by the class, that change no number
+    train_test_overlap: str | None = None  # why a test task may be one of training
+    ends_at_horizon: str | None = None  # why the MDP ends with the last step, which is then no time limit
+
+    @classmethod
+    def of(cls, distribution: Any) -> "Traits":
+        """The traits of a distribution, or of its class."""
+        return cls(*(getattr(distribution, name, default) for name, default in cls._field_defaults.items()))
+
+    @classmethod
+    def mistyped(cls, distribution: Any) -> dict[str, str]:
+        """Attributes that are nearly called as a trait, each with its name."""
+        names = [name for name in dir(distribution) if not name.startswith("_") and name not in cls._fields]
+        close = {name: get_close_matches(name, cls._fields, n=1, cutoff=0.85) for name in names}
+        return {name: found[0] for name, found in close.items() if found}
 
 
 @runtime_checkable

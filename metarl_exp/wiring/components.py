@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from metarl_exp.runs.sources import reach_current_folder
 from metarl_exp.validation import nearest
 from metarl_exp.wiring.classes import class_of
+from metarl_exp.wiring.composing import config_dir
 from metarl_exp.wiring.plausible import require_kinds
 from metarl_exp.wiring.trust import leads_further
 
@@ -31,7 +32,8 @@ def component(group: str, node: Mapping[Any, Any], beside: Iterable[str] = (), *
         if key not in allowed:
             known = [*allowed, *beside]
             raise ValueError(
-                f"unknown key '{group}.{key}'{nearest(key, known)}: {group} takes {', '.join(known) or 'none'}"
+                f"unknown key '{group}.{key}'{nearest(key, known)}: {group} takes {', '.join(known) or 'none'}; "
+                f"~{group}.{key} takes out one that an option or an experiment sets"
             )
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
@@ -43,9 +45,18 @@ def component(group: str, node: Mapping[Any, Any], beside: Iterable[str] = (), *
     return target(**settings, **{k: v for k, v in wired.items() if k in takes})
 
 
+def _known(group: str, key: str) -> str:
+    """Values of a key in the files of conf/, in words, for one that is asked for."""
+    written = (OmegaConf.select(OmegaConf.load(file), f"{group}.{key}") for file in config_dir().rglob("*.yaml"))
+    found = sorted({value for value in written if isinstance(value, int | float)})
+    return f", for which tasks and experiments here have {', '.join(map(str, found))}" if found else ""
+
+
 def _settings(group: str, node: Mapping[Any, Any]) -> dict[str, Any]:
-    """A node's values without its class. Raises ValueError for a further class among them."""
+    """A node's values without its class. Raises ValueError for a missing one, and for a further class among them."""
     config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+    for key in (str(key) for key in config if OmegaConf.is_missing(config, str(key))):
+        raise ValueError(f"missing value of '{group}.{key}'{_known(group, key)}; type {group}.{key}=…")
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del values["_target_"]
     for key, target in _targets(values, group):

@@ -19,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from metarl_exp.validation import nearest
 from metarl_exp.wiring import heads
 
+OVERLAYS = ("experiment", "method")  # groups whose options set what differs, anywhere; the later over the earlier
+
 
 def config_dir() -> Path:
     """`conf/` of a checkout or editable install, or its copy inside an installed wheel."""
@@ -36,8 +38,8 @@ def compose(overrides: Sequence[str] = (), user_dir: str | None = None, with_hyd
     search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
     config = _composed([*overrides, *search], with_hydra)
     known, found = root_keys(), {str(key) for key in config} - {"hydra"}
-    if "experiment" in found:
-        raise ValueError("experiment: the file of an experiment begins with the line «# @package _global_»")
+    for overlay in sorted(found & set(OVERLAYS)):
+        raise ValueError(f"{overlay}: a file of this group begins with the line «# @package _global_»")
     for key in sorted(found - known):
         raise ValueError(unknown_key(key, known))
     for key in sorted(known - found):

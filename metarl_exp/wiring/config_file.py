@@ -13,6 +13,7 @@ from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.wiring.composing import leaves
 from metarl_exp.wiring.distributions import discrete_actions
 from metarl_exp.wiring.fingerprint import ADDED
+from metarl_exp.wiring.moved import gone
 from metarl_exp.wiring.policies import policy_node
 
 # Keys without which a file is not the configuration of a run.
@@ -85,4 +86,8 @@ def stored_config(run: str | Path) -> DictConfig:
     for key, value in ADDED.items():
         if OmegaConf.select(config, key) is None:  # stored before there was this key
             OmegaConf.update(config, key, value, force_add=True)
+    for node in config.values():
+        former = gone(node.get("_target_")) if isinstance(node, DictConfig) else {}
+        for key in [key for key, value in former.items() if node.get(key) == value]:
+            del node[key]
     return config

@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.runs.files import file_name
 from metarl_exp.runs.sources import PACKAGE
+from metarl_exp.tasks.base import Traits
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.composing import canonical, leaves
 from metarl_exp.wiring.distributions import discrete_actions
-from metarl_exp.wiring.moved import first
+from metarl_exp.wiring.moved import first, gone
 from metarl_exp.wiring.policies import policy_node
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
@@ -42,13 +43,16 @@ def fingerprint(config: DictConfig) -> str:
 def fingerprinted(config: DictConfig, like: DictConfig | None = None) -> dict[str, Any]:
     """Values by dotted keys, without those that change no number, by what the classes of `like` say of their settings.
 
-    A key at its neutral value is left out, so that a run stored before there was this key has the same fingerprint.
+    A key at its neutral value is left out, so that a run stored before there was this key has the same fingerprint; one
+    that is gone stays.
     """
     tree: Any = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
     tree["policy"] = policy_node(config.policy, partial(discrete_actions, like or config))
     neutral, idle = ADDED | neutral_settings(like or config), without_effect(like or config)
+    former = {key: gone(node.get("_target_")) for key, node in tree.items() if isinstance(node, dict)}  # type: ignore
+    tree = {key: former[key] | node if key in former else node for key, node in tree.items()}  # type: ignore
     found = ((key, value) for key, value in leaves(tree) if ".".join(key.split(".")[:2]) not in idle)
     named = ((key, first(str(value)) if key.endswith("._target_") else value) for key, value in found)
     return {key: value for key, value in named if key not in neutral or value != neutral[key]}
@@ -72,8 +76,7 @@ def neutral_settings(config: DictConfig) -> dict[str, Any]:
 
 def without_effect(config: DictConfig) -> set[str]:
     """The settings of which a task distribution says that they cannot change its numbers, such as its workers."""
-    kind = class_of("tasks", config.tasks)
-    return {f"tasks.{name}" for name in getattr(kind, "without_effect", ())}
+    return {f"tasks.{name}" for name in Traits.of(class_of("tasks", config.tasks)).without_effect}
 
 
 def differing_keys(config: DictConfig, other: DictConfig) -> list[str]:

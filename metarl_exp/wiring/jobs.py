@@ -17,7 +17,7 @@ from metarl_exp.wiring.assembly import assemble
 from metarl_exp.wiring.composing import compose
 from metarl_exp.wiring.fingerprint import NOT_IN_FINGERPRINT, fingerprint
 from metarl_exp.wiring.hydra_internals import grid
-from metarl_exp.wiring.overrides import check_overrides, is_hydras
+from metarl_exp.wiring.overrides import check_method, check_overrides, is_hydras
 from metarl_exp.wiring.staleness import refuse_other_run
 
 
@@ -46,7 +46,9 @@ def plan(
     hydras = [str(o.input_line) for o in typed if is_hydras(o)]
     jobs: dict[str, Job] = {}
     for number, of_job in enumerate(of_jobs):
-        job = _job(sweep, number, of_job, compose([*hydras, *of_job], user_dir, with_hydra=True))
+        config = compose([*hydras, *of_job], user_dir, with_hydra=True)
+        check_method(config, user_dir)
+        job = _job(sweep, number, of_job, config)
         if job.folder in jobs:
             same = " ".join(jobs[job.folder].overrides), " ".join(job.overrides)
             raise ValueError(f"two jobs of this sweep would be one run, {job.folder}: {same[0]} | {same[1]}")

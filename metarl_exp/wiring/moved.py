@@ -1,9 +1,11 @@
-"""Classes that have moved: stored runs, and YAML files written before, name them by their old module.
+"""Classes that have moved, and settings that are gone: stored runs, and YAML files written before, have the old ones.
 
-A fingerprint takes the old name, so that a class that moves leaves every stored run with the fingerprint that it has.
+A fingerprint takes the old name, and the setting that is gone, so that every stored run keeps the fingerprint it has.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from metarl_exp.wiring.heads import network
 
@@ -18,6 +20,8 @@ MOVED = {
     "metarl_exp.outer_optimizer": "metarl_exp.algorithm.outer_optimizer",
     "metarl_exp.tracker": "metarl_exp.runs.tracker",
 }
+# Settings that only ever had one value, by the first name of their class.
+GONE: dict[str, dict[str, Any]] = {"metarl_exp.objective.EMAML": {"surrogate": "log_likelihood"}}
 FIRST = {new: old for old, new in MOVED.items()}
 
 
@@ -29,6 +33,11 @@ def current(target: str) -> str:
 def first(target: str) -> str:
     """The dotted name of a class as it was first, which fingerprints have."""
     return _renamed(target, FIRST)
+
+
+def gone(target: Any) -> dict[str, Any]:
+    """The settings that a class no longer takes, each with the one value that it had."""
+    return GONE.get(first(str(target)), {})
 
 
 def _renamed(target: str, modules: dict[str, str]) -> str:

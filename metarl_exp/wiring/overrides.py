@@ -12,7 +12,7 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.tasks.extras import require_extra
 from metarl_exp.validation import nearest
@@ -49,6 +49,21 @@ def check_overrides(overrides: Sequence[str], user_dir: str | None = None) -> No
     known = _keys(tuple(chosen), user_dir) | set(groups)
     for override in parsed:
         _require_known(override, known, groups)
+
+
+def check_method(config: DictConfig, user_dir: str | None = None) -> None:
+    """Raise ValueError for a method of gradient steps in a configuration, composed with Hydra's part, without any.
+
+    An experiment that adapts by memory would stay one, under the name of the method.
+    """
+    method = OmegaConf.select(config, "hydra.runtime.choices.method")
+    if method is None or config.adaptation.inner_steps != 0:
+        return
+    if compose([f"method={method}"], user_dir).adaptation.inner_steps != 0:
+        raise ValueError(
+            f"method={method} with adaptation.inner_steps=0: it adapts by gradient steps; say how many, such as "
+            f"adaptation=one_step{' trial_episodes=null' if config.trial_episodes else ''}"
+        )
 
 
 def _options(override: Override, offered: Sequence[str]) -> list[str]:

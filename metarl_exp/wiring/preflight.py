@@ -20,7 +20,7 @@ from metarl_exp.validation import installed_memory
 from metarl_exp.wiring.assembly import assemble
 from metarl_exp.wiring.composing import compose
 from metarl_exp.wiring.jobs import plan
-from metarl_exp.wiring.overrides import check_overrides
+from metarl_exp.wiring.overrides import check_method, check_overrides
 
 
 def preflight(arguments: argparse.Namespace, place: ProcessInfo) -> Sweep | None:
@@ -39,6 +39,7 @@ def preflight(arguments: argparse.Namespace, place: ProcessInfo) -> Sweep | None
             sweep.begin(shlex.join(["metarl-train", *sys.argv[1:]]), jobs)
         return sweep
     config = compose(arguments.overrides, arguments.config_dir, with_hydra=True)
+    check_method(config, arguments.config_dir)
     if place.size > 1:
         config.device = "cpu"  # which GPU is whose is said when they meet
     parts = assemble(config, Ranks(place.rank, place.size), installed_memory())

@@ -13,7 +13,7 @@ from metarl_exp.checker.identity import Identified, identified
 from metarl_exp.runs import provenance, sources
 from metarl_exp.runs.files import DamagedFile
 from metarl_exp.runs.run_folder import FolderRefused, RunFolder
-from metarl_exp.tasks.base import TaskDistribution
+from metarl_exp.tasks.base import TaskDistribution, Traits
 from metarl_exp.tasks.guard import close, guarded
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
@@ -70,7 +70,7 @@ def code(config: DictConfig, distribution: TaskDistribution) -> dict[str, str]:
     while isinstance(distribution, Oracle | Trials):
         distribution = distribution.of
     names = (value for _, value in values(fingerprinted(config)) if isinstance(value, str))
-    return sources.digests([*names, *getattr(distribution, "written_in", ())])
+    return sources.digests([*names, *Traits.of(distribution).written_in])
 
 
 def changed_since(run: Path, config: DictConfig, made: bool = True) -> str | None:

@@ -70,7 +70,16 @@ def _named(group: str, node: Mapping[Any, Any]) -> list[Setting]:
 @cache
 def _offered(group: str) -> set[Setting]:
     """The classes that the options of a group have, and what leads from these to foreign code."""
-    nodes = [OmegaConf.load(file) for file in sorted((config_dir() / group).glob("**/*.yaml"))]
-    chosen = [node for node in nodes if isinstance(node, DictConfig) and "_target_" in node]
-    classes = {("_target_", str(node["_target_"])) for node in chosen}
-    return classes.union(*(_named(group, node) for node in chosen))
+    written = (_written(group, file) for file in sorted((config_dir() / group).glob("**/*.yaml")))
+    nodes = [node for node in written if "_target_" in node]
+    classes = {("_target_", str(node["_target_"])) for node in nodes}
+    return classes.union(*(_named(group, node) for node in nodes))
+
+
+def _written(group: str, file: Path) -> DictConfig:
+    """The node of an option, over those of the group that it begins with, as its file has it."""
+    written = OmegaConf.load(file)
+    assert isinstance(written, DictConfig)
+    begun = [file.with_name(f"{name}.yaml") for name in written.pop("defaults", [])]
+    parts = [_written(group, other) for other in begun if other.is_file()]  # not `_self_`, nor those of Hydra's plugins
+    return OmegaConf.merge(*parts, written.get(group, written))  # type: ignore[return-value]

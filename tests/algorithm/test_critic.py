@@ -157,7 +157,7 @@ def test_the_first_order_gradient_counts_inner_gradients_as_constants(difference
         (MAML(value_weight=WEIGHT), [0, 0, 1]),
         (MAML([0.5, 0.0, 2.0], value_weight=WEIGHT), [0.5, 0, 2]),
         (MAML(clip=0.2, value_weight=WEIGHT), [0, 0, 1]),
-        (EMAML("log_likelihood", "sum", value_weight=WEIGHT), [0, 0, 1]),
+        (EMAML("sum", value_weight=WEIGHT), [0, 0, 1]),
         (LVC(value_weight=WEIGHT), [0, 0, 1]),
         (DiCE(value_weight=WEIGHT), [0, 0, 1]),
         (LoadedDiCE(value_weight=WEIGHT), [0, 0, 1]),

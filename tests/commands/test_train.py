@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -89,7 +90,7 @@ def test_every_logged_metric_is_in_the_glossary_and_nothing_else_is(run, tmp_pat
     critic = ["policy=mlp_critic", "advantage=critic", "objective.value_weight=0.5"]
     for i, overrides in enumerate([["adaptation=three_steps"], several_steps + critic]):
         folder, _ = run(*overrides, output=tmp_path / str(i))
-        logged |= {glossary.glossary_name(key) for record in folder.read_metrics() for key in record}
+        logged |= {re.sub(r"step_\d+$", "step_<k>", key) for record in folder.read_metrics() for key in record}
     assert logged == set(glossary.GLOSSARY)
 
 

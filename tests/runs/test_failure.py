@@ -68,7 +68,7 @@ def arguments(folder: Path, deed: str, workers: list[str]) -> list[str]:
     return [
         f"--config-dir={folder / 'conf'}",
         "experiment=smoke", "tracker=none", "threads=1", "tasks=faulty",
-        "policy.hidden_sizes=[6]", "evaluation.validate_every=10",
+        "inner_optimizer.lr=0.1", "policy.hidden_sizes=[6]", "evaluation.validate_every=10",
         f"environment_timeout={WAITED_FOR if deed == 'hangs' else NEVER_REACHED}",
         f"output_root={folder / 'outputs'}", f"tasks.kwargs.deed={deed}", *workers,
     ]  # fmt: skip

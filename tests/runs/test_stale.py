@@ -102,13 +102,13 @@ FILES = {
     "own/registered.py": ENVIRONMENT,
     "conf/tasks/wind.yaml": "_target_: wind.Wind\nhorizon: 30\n",
     "conf/tasks/own.yaml": (
-        "_target_: metarl_exp.tasks.GymnasiumTasks\nid: Own-v0\nhorizon: 30\nkwargs: {}\n"
-        "vary: {force: {attribute: force, uniform: [0.5, 2.0]}}\nwrappers: []\nsuccess_key: null\nworkers: 0\n"
-        "start_method: forkserver\nrequires: {module: own, extra: own}\n"
+        "defaults: [gymnasium, _self_]\nid: Own-v0\nhorizon: 30\n"
+        "vary: {force: {attribute: force, uniform: [0.5, 2.0]}}\nrequires: {module: own, extra: own}\n"
     ),
 }
 TINY = [
     "--config-dir=conf", "experiment=smoke", "tracker=none", "threads=1", "policy.hidden_sizes=[4]", "iterations=2",
+    "inner_optimizer.lr=0.5",
     "trajectories=2", "evaluation.trajectories=2", "evaluation.test_tasks=2", "evaluation.validation_tasks=2",
 ]  # fmt: skip
 AGAIN = "restart=true runs it again, in a new folder"

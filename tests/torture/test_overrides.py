@@ -120,7 +120,7 @@ def may_be_null(key: str) -> bool:
     group, _, name = key.rpartition(".")
     files = (wiring.config_dir() / group).glob("*.yaml") if group else [wiring.config_dir() / "train.yaml"]
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    return any(line.startswith(f"{name}:") and "null" in line for line in lines)
+    return any(line.strip().startswith(f"{name}:") and "null" in line for line in lines)
 
 
 def numbers_in(value: Any) -> list[Any]:

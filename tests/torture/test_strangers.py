@@ -25,7 +25,7 @@ TINY = [
     "tasks.horizon=4", "evaluation.trajectories=2", "evaluation.test_tasks=2", "evaluation.validation_tasks=2",
 ]  # fmt: skip
 SECRET = "only-for-me"
-PENDULUM = yaml.safe_load((wiring.config_dir() / "tasks" / "pendulum.yaml").read_text())
+PENDULUM = OmegaConf.to_container(wiring.compose(["tasks=pendulum"]).tasks)
 
 
 class Evil:

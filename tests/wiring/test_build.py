@@ -158,6 +158,7 @@ def test_keys_that_a_constructor_or_hydra_takes_can_be_added(overrides):
         ("experiment", "# @package _global_\niteration: 3\n", "unknown key 'iteration' .*'iterations'"),
         ("experiment", "# @package _global_\nevaluation: {step: 3}\n", "unknown key 'evaluation.step' "),
         ("experiment", "iterations: 3\n", "begins with the line «# @package _global_»"),
+        ("method", "iterations: 3\n", "method: a file of this group begins with the line «# @package _global_»"),
         ("experiment", "# @package _global_\ndefaults: [/tasks@foo: cartpole]\n", "unknown key 'foo'"),
         (
             "tasks",
@@ -174,6 +175,41 @@ def test_an_unknown_key_in_a_file_of_one_s_own_is_refused(tmp_path, group, writt
     (tmp_path / group / "mine.yaml").write_text(written, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         wiring.assemble(wiring.compose(["tracker=none", f"{group}=mine"], str(tmp_path)))
+
+
+def test_an_inner_step_size_belongs_to_its_tasks(tmp_path):
+    """Those of one's own have none: that of navigation would be taken unasked."""
+    sizes = {"navigation_2d_clipped": 0.5, "ant_goal_rllab": 0.1, "hopper_body": 0.05, "tabular_mdp": 1.0}
+    for option, size in sizes.items():
+        for inner in ("sgd", "meta_sgd"):
+            assert wiring.compose([f"tasks={option}", f"inner_optimizer={inner}"]).inner_optimizer.lr == size
+        assert wiring.compose([f"tasks={option}", "inner_optimizer=momentum"]).inner_optimizer.lr == 0.2
+    assert wiring.compose(["experiment=bandits/bernoulli"]).inner_optimizer.lr == 1.0  # of episodes of one pull
+    (tmp_path / "tasks").mkdir()
+    OmegaConf.save(wiring.compose().tasks, tmp_path / "tasks" / "mine.yaml")
+    with pytest.raises(
+        ValueError, match=r"missing value of 'inner_optimizer.lr', .* here have 0.0001, .*; type inner_"
+    ):
+        wiring.assemble(wiring.compose(["tasks=mine"], str(tmp_path)))
+    wiring.assemble(wiring.compose(["tasks=mine", "inner_optimizer.lr=0.5"], str(tmp_path)))
+    with pytest.raises(ValueError, match=r"missing value of 'tasks.id'; type tasks.id=…"):
+        wiring.assemble(wiring.compose(["tasks=gymnasium"]))
+
+
+def test_a_setting_that_is_gone_stays_in_the_fingerprint_and_is_read(tmp_path):
+    """E-MAML's surrogate, which only ever had one value; with another, a run was none of E-MAML."""
+    then = wiring.compose(["objective=e_maml"])
+    assert wiring.fingerprint(then) == "e361b6c03d"  # as it was with the setting
+    for value in ("log_likelihood", "ratio"):
+        OmegaConf.update(then, "objective.surrogate", value, force_add=True)
+        (tmp_path / value / ".hydra").mkdir(parents=True)
+        OmegaConf.save(then, tmp_path / value / ".hydra" / "config.yaml", resolve=True)
+    stored = wiring.load_config(tmp_path / "log_likelihood")
+    assert "surrogate" not in stored.objective
+    assert wiring.fingerprint(stored) == "e361b6c03d" != wiring.fingerprint(then)
+    wiring.assemble(stored)
+    with pytest.raises(ValueError, match="unknown key 'objective.surrogate'"):
+        wiring.assemble(wiring.load_config(tmp_path / "ratio"))
 
 
 @pytest.mark.parametrize("key", ["iterations", "seed", "output_root", "fail_fast", "tracker", "policy"])

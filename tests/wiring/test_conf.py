@@ -7,24 +7,32 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_object
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp import MetaLearner, wiring
 from metarl_exp.policy import GaussianHead
 from metarl_exp.runs.provenance import RESULTS_VERSION
 from metarl_exp.wiring.composing import leaves
 from metarl_exp.wiring.distributions import discrete_actions
+from metarl_exp.wiring.overrides import check_method
 
 ROOT = Path(__file__).parents[2]
 CONF = wiring.config_dir()
 OPTIONS = sorted(str(f.relative_to(CONF).with_suffix("")) for f in CONF.rglob("*.yaml") if f.parent != CONF)
 EXPERIMENTS = [option.removeprefix("experiment/") for option in OPTIONS if option.startswith("experiment/")]
-COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "hydra/"))]
+METHODS = [option.removeprefix("method/") for option in OPTIONS if option.startswith("method/")]
+COMPONENTS = [option.split("/", 1) for option in OPTIONS if not option.startswith(("experiment/", "method/", "hydra/"))]
 CRITIC = {"advantage": "critic", "objective.value_weight": "0.5", "outer_optimizer": "adam"}
 # Beside an option, so that it builds.
 NEEDS = {
     ("objective", "reptile"): {"adaptation.order": "first", "outer_optimizer": "adam"},
     ("objective", "joint"): {"adaptation": "none"},
+    ("tasks", "gymnasium"): {
+        "tasks.id": "Pendulum-v1",
+        "tasks.horizon": "9",
+        "tasks.vary": "{}",
+        "inner_optimizer.lr": "1",
+    },
     ("outer_optimizer", "ppo"): {"objective": "promp"},
     ("fast_weights", "context"): {"policy": "mlp_context"},
     ("advantage", "critic"): CRITIC | {"policy": "mlp_critic"},
@@ -43,10 +51,11 @@ WIRED = {
 
 def test_the_listing_sees_every_option():
     """A listing that does not descend would see a few and pass (torchtune: 3 of 197)."""
-    assert len(COMPONENTS) == 66
+    assert len(COMPONENTS) == 70
     assert "finn2017/navigation_2d" in EXPERIMENTS
+    assert "anil" in METHODS
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert {group for group, _ in COMPONENTS} == groups - {"experiment", "hydra"}
+    assert {group for group, _ in COMPONENTS} == groups - {"experiment", "method", "hydra"}
 
 
 @pytest.mark.parametrize(("group", "option"), COMPONENTS, ids="/".join)
@@ -69,10 +78,14 @@ def test_an_option_builds(group, option):
             wiring.assemble(wiring.compose([f"tasks={option}"]))
         return
     chosen |= NEEDS.get((group, option), {})
-    config = wiring.compose([f"{g}={o}" for g, o in chosen.items()])
+    config = composed(chosen)
     tasks = wiring.assemble(config).learner.task_distribution
     assert discrete_actions(config) is tasks.spec.discrete
     assert wiring.foreign_code(config) == []  # its runs are read without --trust
+
+
+def composed(chosen: dict[str, str]) -> DictConfig:
+    return wiring.compose([f"{key}={value}" for key, value in chosen.items()])
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -92,6 +105,44 @@ def defaults_of(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.strip().startswith("- override /")]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_begins_with_a_command_that_runs(name):
+    """Its own, in few lines; on discrete tasks, too."""
+    lines = (CONF / "method" / f"{name}.yaml").read_text().splitlines()
+    program, *overrides = lines[1].removeprefix("# ").split()
+    assert (program, overrides[0]) == ("metarl-train", f"method={name}")
+    assert 1 <= len([line for line in lines if not line.startswith(("#", "defaults:"))]) <= 7
+    require_trainable(overrides)
+    require_trainable([*overrides, "tasks=cartpole_hidden_sign"])
+
+
+def require_trainable(overrides: list[str]) -> None:
+    wiring.check_overrides(overrides)
+    config = wiring.compose(overrides, with_hydra=True)
+    check_method(config)
+    parts = wiring.assemble(config)
+    parts.evaluation.check_selection(parts.learner)
+
+
+def test_maml_is_the_default_and_a_method_wins_over_an_experiment_and_a_typed_value_over_both():
+    assert wiring.fingerprint(wiring.compose(["method=maml"])) == wiring.fingerprint(wiring.compose())
+    chosen = ["experiment=gymnasium/pendulum", "method=promp"]
+    for overrides in (chosen, chosen[::-1]):
+        config = wiring.compose(overrides)
+        assert config.outer_optimizer._target_.endswith(".PPO")
+        assert config.outer_optimizer.max_kl is None  # the experiment's is the radius of a trust region
+        assert config.advantage.gae_lambda == 0.97
+    assert wiring.compose([*chosen, "outer_optimizer=adam"]).outer_optimizer.optimizer == "Adam"
+    assert wiring.compose(["method=oracle", "evaluation.steps=2"]).evaluation.steps == 2
+
+
+def test_a_method_of_gradient_steps_on_an_experiment_without_is_refused():
+    chosen = ["experiment=duan2016/rl2_bandits", "method=maml"]
+    with pytest.raises(ValueError, match="method=maml with adaptation.inner_steps=0.*adaptation=one_step trial_episod"):
+        check_method(wiring.compose(chosen, with_hydra=True))
+    require_trainable([*chosen, "adaptation=one_step", "trial_episodes=null"])
+
+
 SOURCE = re.compile(r"ours|\[[a-z]+\d{4}|nominal")
 
 
@@ -102,7 +153,7 @@ def test_every_number_has_a_source(path):
     heading = " ".join(takewhile(lambda line: line.startswith("#"), lines))
     for line in (line for line in lines if not line.startswith("#")):
         value, _, comment = line.partition(":")[2].partition("#")
-        if re.search(r"\d", value) and not re.search(r"\$|metarl_exp|navigation_2d", value):
+        if re.search(r"\d", value) and not re.search(r"\$|metarl_exp|trpo_|navigation_2d", value):
             assert SOURCE.search(comment) or SOURCE.search(heading), f"{path.name}: {line}"
 
 

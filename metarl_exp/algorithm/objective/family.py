@@ -42,13 +42,12 @@ class EMAML(MAML):
     trajectories (`tests/laboratory/`); with means the credit is all but gone for M ≥ 10. First order drops ∇²L from
     ∂φ_k/∂θ in both parts.
 
-    `surrogate` may only be the log-likelihood: with a likelihood ratio or DiCE inside, the derivative of the inner
+    The inner surrogate is the log-likelihood: with a likelihood ratio or DiCE inside, the derivative of the inner
     gradient has part of this credit already, and would count it twice.
     """
 
     def __init__(
         self,
-        surrogate: str,
         scores: str,
         step_weights: Sequence[float] | None = None,
         clip: float | None = None,
@@ -57,11 +56,6 @@ class EMAML(MAML):
     ) -> None:
         super().__init__(step_weights, clip, value_weight)
         self.ranks = ranks  # whose tasks are the others, too
-        if surrogate != "log_likelihood":
-            raise ValueError(
-                f"objective.surrogate={surrogate!r}: the pre-update term goes with log_likelihood only; a ratio or "
-                "DiCE inside counts part of that credit itself (objective=lvc, dice or loaded_dice, without the term)"
-            )
         require_choice("objective.scores", scores, SCORES)
         self.scores = scores
 

@@ -65,7 +65,7 @@ def case(request, generator):
     return policy, parameters, episodes(policy, parameters, generator), some(policy, generator)
 
 
-SUMS = [MAML(), LVC(), ProMP(0.2, 0.1), EMAML("log_likelihood", "sum")]
+SUMS = [MAML(), LVC(), ProMP(0.2, 0.1), EMAML("sum")]
 TIED = [DiCE(), LoadedDiCE()]
 
 
