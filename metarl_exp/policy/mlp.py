@@ -58,7 +58,7 @@ class Perceptron(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def inputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
-        """What the first layer sees: [N, ..., S] → [N, ..., in]."""
+        """Inputs of the first layer: [N, ..., S] → [N, ..., in]."""
         return observations
 
     def outputs(self, parameters: Parameters, observations: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Perceptron(nn.Module):
 
 
 class PerceptronPolicy(Perceptron):
-    """A perceptron of `input_size` inputs with a head: what they are made of is said by `inputs`."""
+    """A perceptron with a head; `inputs` makes its `input_size` inputs of the observation."""
 
     context_names: frozenset[str] = frozenset()
 
@@ -92,7 +92,7 @@ class PerceptronPolicy(Perceptron):
 
     @property
     def distribution(self) -> type[Distribution]:
-        """That of the head."""
+        """Kind of distribution, which is the head's."""
         return self.action_head.distribution
 
     @property

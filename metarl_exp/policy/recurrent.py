@@ -78,7 +78,7 @@ class Memory(nn.Module):
             nn.init.orthogonal_(recalled, generator=generator)
 
     def remembered(self, parameters: Parameters, observations: Tensor) -> Tensor:
-        """What is read at each of the steps [N, M, T, S], of those until then: [N, M, T, H]."""
+        """Memory at each of the steps [N, M, T, S], of the steps until then: [N, M, T, H]."""
         given, state, read = self._given(parameters, observations), self._empty(observations[:, :, 0]), []
         for now in given.unbind(2):
             state = self._next(parameters, now, state)
@@ -120,7 +120,7 @@ class RNN(Memory):
 
     @property
     def distribution(self) -> type[Distribution]:
-        """That of the readout."""
+        """Kind of distribution, which is the readout's."""
         return self.readout.distribution
 
     @property

@@ -61,7 +61,7 @@ def test_a_failure_of_the_first_cancels_the_second():
 
 
 @pytest.mark.parametrize(("first", "raised"), [(lambda: 1 // 0, ZeroDivisionError), (lambda: 1, KeyError)])
-def test_of_two_failures_the_first_side_s_is_raised(first, raised):
+def test_the_failure_of_the_first_side_is_raised_if_both_fail(first, raised):
     with pytest.raises(raised):
         side_by_side(GilTurn(), first, lambda: {}["second"])
 
