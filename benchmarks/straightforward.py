@@ -28,12 +28,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from metarl_exp.algorithm.advantage import GAE
 from metarl_exp.algorithm.objective import MAML, Evaluated
 from metarl_exp.algorithm.outer_optimizer import TRPO
-from metarl_exp.algorithm.sampler import zero_where
 from metarl_exp.maths.distributions import DiagonalGaussian, constant
 from metarl_exp.maths.reductions import masked_mean
 from metarl_exp.maths.surrogate import ratio_loss
 from metarl_exp.process.streams import Streams
-from metarl_exp.types import Experience, Trajectories
+from metarl_exp.types import Experience, Trajectories, zero_where
 
 
 class Navigation(gymnasium.Env[np.ndarray, np.ndarray]):
