@@ -43,6 +43,7 @@ class Traits(NamedTuple):
     libraries: Sequence[str] = ()  # that its numbers depend on, as package indices call them
     written_in: Sequence[str] = ()  # further modules whose changes make its results old
     without_effect: Sequence[str] = ()  # arguments of its class, said by the class, that change no number
+    discrete: bool | None = None  # spec.discrete, said by the class for those who ask before it is made
     train_test_overlap: str | None = None  # why a test task may be one of training
     ends_at_horizon: str | None = None  # why the MDP ends with the last step, which is then no time limit
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.runs.sources import PACKAGE
-from metarl_exp.tasks.base import Closeable, TaskDistribution
+from metarl_exp.tasks.base import Closeable, TaskDistribution, Traits
 from metarl_exp.tasks.guard import limited
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
@@ -59,15 +58,18 @@ def tasks_of(node: DictConfig, limit: float) -> TaskDistribution:
     """The distribution that a node describes. EnvironmentFailure if making it exits, or takes more than `limit` s."""
     with limited(f"making the tasks ({node.get('_target_')})", limit):
         made = component("tasks", node)
-    _discrete[_settings(node)] = made.spec.discrete
+    discrete, declared = made.spec.discrete, Traits.of(type(made)).discrete
+    if isinstance(declared, bool) and declared != discrete:
+        raise ValueError(f"{node['_target_']}: its class says discrete={declared}, its spec discrete={discrete}")
+    _discrete[_settings(node)] = discrete
     return made
 
 
 def discrete_actions(config: DictConfig) -> bool:
-    """Whether the actions of these tasks are discrete: classes of this package say so, others are made and asked."""
-    kind, settings = class_of("tasks", config.tasks), _settings(config.tasks)
-    if kind.__module__.partition(".")[0] == PACKAGE and hasattr(kind, "discrete"):
-        return kind.discrete
+    """Whether the actions of these tasks are discrete, as their class says, or they themselves once they are made."""
+    declared, settings = Traits.of(class_of("tasks", config.tasks)).discrete, _settings(config.tasks)
+    if isinstance(declared, bool):
+        return declared
     if settings not in _discrete:
         made = tasks_of(config.tasks, config.environment_timeout)
         if isinstance(made, Closeable):

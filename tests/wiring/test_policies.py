@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from metarl_exp import wiring
 from metarl_exp.algorithm.derivatives.analytic import Analytic
@@ -17,7 +18,7 @@ from metarl_exp.policy import MLP, CategoricalMLP
 from metarl_exp.tasks import Navigation2D
 from metarl_exp.wiring import distributions, jobs
 from metarl_exp.wiring.classes import class_of
-from metarl_exp.wiring.distributions import discrete_actions
+from metarl_exp.wiring.distributions import discrete_actions, tasks_of
 from metarl_exp.wiring.heads import FORMER, FORMER_OPTIONS, HEADS, NETWORKS
 from metarl_exp.wiring.policies import policy_node
 
@@ -95,13 +96,20 @@ class Choice(CategoricalMLP):
 
 
 class Elsewhere(Navigation2D):
-    """Tasks that count how often they are made."""
+    """Tasks that count how often they are made, and say nothing of their actions before."""
 
-    made = 0
+    made, discrete = 0, None
 
     def __init__(self, horizon):
         super().__init__(horizon, "scaled", False)
+        self.spec = self.spec._replace(discrete=False)
         type(self).made += 1
+
+
+class Contradiction(Elsewhere):
+    """Tasks whose class says other actions than they have."""
+
+    discrete = True
 
 
 def of_one_s_own(kind, *overrides):
@@ -132,6 +140,11 @@ def test_tasks_of_one_s_own_are_made_once_to_know_their_actions(monkeypatch):
     assert {k: v for k, v in wiring.fingerprinted(config).items() if k.startswith("policy")} == {
         k: v for k, v in plain.items() if k.startswith("policy")
     }
+
+
+def test_tasks_that_contradict_their_class_are_refused():
+    with pytest.raises(ValueError, match=r"Contradiction: its class says discrete=True, its spec discrete=False"):
+        tasks_of(OmegaConf.create({"_target_": f"{__name__}.Contradiction", "horizon": 5}), 10.0)
 
 
 def test_tasks_that_cannot_be_made_are_named_before_a_sweep_begins(tmp_path):
