@@ -51,8 +51,7 @@ def fingerprinted(config: DictConfig, like: DictConfig | None = None) -> dict[st
     )
     tree["policy"] = policy_node(config.policy, partial(discrete_actions, like or config))
     neutral, idle = ADDED | neutral_settings(like or config), without_effect(like or config)
-    former = {key: gone(node.get("_target_")) for key, node in tree.items() if isinstance(node, dict)}  # type: ignore
-    tree = {key: former[key] | node if key in former else node for key, node in tree.items()}  # type: ignore
+    tree = {key: gone(node.get("_target_")) | node if isinstance(node, dict) else node for key, node in tree.items()}
     found = ((key, value) for key, value in leaves(tree) if ".".join(key.split(".")[:2]) not in idle)
     named = ((key, first(str(value)) if key.endswith("._target_") else value) for key, value in found)
     return {key: value for key, value in named if key not in neutral or value != neutral[key]}
