@@ -215,6 +215,7 @@ def start(output: Path, *overrides: str, **environment: str) -> subprocess.Popen
         env={**os.environ, "PYTHONPATH": root, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which is ignored in a shell's background
     )
 
 

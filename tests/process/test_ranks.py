@@ -182,7 +182,7 @@ COMPOSITIONS = {
 def trained(overrides: list[str], ranks: Ranks) -> tuple[list[Any], dict[str, Any]]:
     """Two meta-iterations in float64: their records, and the state that they end in."""
     small = ["meta_batch_size=8", "trajectories=3"]
-    small += [] if any("gru" in o for o in overrides) else ["policy.hidden_sizes=[5]"]
+    small += [] if any("rnn" in o for o in overrides) else ["policy.hidden_sizes=[5]"]
     small += [] if any(o.startswith("tasks=") for o in overrides) else ["tasks.horizon=6"]
     # Conjugate gradient amplifies rounding from product to product: three leave 1e-15, ten 1e-6 and more.
     small += [] if any(o.startswith("outer_optimizer=") for o in overrides) else ["outer_optimizer.cg_iterations=3"]
