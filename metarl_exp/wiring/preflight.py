@@ -29,6 +29,8 @@ def preflight(arguments: argparse.Namespace, place: ProcessInfo) -> Sweep | None
         return None
     if arguments.config_name or arguments.config_path:
         raise ValueError("--config-name, --config-path: there is one configuration; --config-dir adds options")
+    if arguments.experimental_rerun:
+        raise ValueError("--experimental-rerun: reads a pickle, which can run code; the same command continues a run")
     check_overrides(arguments.overrides, arguments.config_dir)
     if arguments.multirun and arguments.cfg:
         raise ValueError("--cfg shows the configuration of one job: without --multirun, and a value for each key")

@@ -297,6 +297,7 @@ def test_mistakes_end_before_any_folder_is_made(run, tmp_path):
         "seed=???": "Missing mandatory value: seed",
         "--config-name=mine": "there is one configuration",
         "--config-path=conf": "there is one configuration",
+        "--experimental-rerun=config.pickle": "reads a pickle",
     }.items():
         with pytest.raises(SystemExit, match=reason):
             run(refused)
