@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from metarl_exp import figures
@@ -38,12 +38,11 @@ def evaluate(
     return content
 
 
-def film(
-    folder: RunFolder, learner: Learner, evaluation: Evaluation, theta: Parameters, failed: Callable[[Exception], None]
-) -> None:
-    """Film θ before and after adaptation. An error is logged and given to `failed`: it fails no run."""
+def film(folder: RunFolder, learner: Learner, evaluation: Evaluation, theta: Parameters) -> str | None:
+    """Film θ before and after adaptation; the reason if there is no film. An error is logged, and fails no run."""
     try:
         replay.make_film(learner, evaluation, theta, replay.Filming(), folder.figures / "replay.gif")
     except Exception as error:
         log.exception("no film")
-        failed(error)
+        return f"no film ({error})"
+    return None

@@ -178,14 +178,10 @@ class Run:
         }
         scored = {"validation": validated[:, -1].mean().item()}
         content = artifacts.evaluate(self.folder, learner, evaluation, candidates, scored)
-        if self.config.replay:
-            artifacts.film(self.folder, learner, evaluation, self.best.theta, self.say_no_film)
+        if self.config.replay and (problem := artifacts.film(self.folder, learner, evaluation, self.best.theta)):
+            trust = " --trust" if wiring.foreign_code(self.config) else ""
+            self.console.print(f"{problem}; metarl-replay {self.folder.path}{trust} tries again")
         return content
-
-    def say_no_film(self, error: Exception) -> None:
-        """Print why there is no film, and the command that tries again."""
-        trust = " --trust" if wiring.foreign_code(self.config) else ""
-        self.console.print(f"no film ({error}); metarl-replay {self.folder.path}{trust} tries again")
 
     def show(self) -> float:
         """Print the table and where everything is; the validation return of the best iterate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -122,6 +122,12 @@ def _keep_former_options() -> None:
     """Have Hydra know the options of `policy` that there were before, which are composed but not listed."""
     for name, node in heads.former_options(policies()):
         ConfigStore.instance().store(group="policy", name=name, node=node, provider="metarl_exp")
+
+
+def data(node: Mapping[Any, Any]) -> dict[str, Any]:
+    """The settings of a node as plain Python, resolved."""
+    plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    return plain
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.tasks.base import Closeable, TaskDistribution, Traits
-from metarl_exp.tasks.guard import limited
+from metarl_exp.tasks.base import TaskDistribution, Traits
+from metarl_exp.tasks.guard import close, limited
 from metarl_exp.tasks.oracle import Oracle
 from metarl_exp.tasks.trials import Trials
 from metarl_exp.validation import nearest
@@ -71,9 +71,7 @@ def discrete_actions(config: DictConfig) -> bool:
     if isinstance(declared, bool):
         return declared
     if settings not in _discrete:
-        made = tasks_of(config.tasks, config.environment_timeout)
-        if isinstance(made, Closeable):
-            made.close()
+        close(tasks_of(config.tasks, config.environment_timeout), config.environment_timeout)
     return _discrete[settings]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -41,20 +42,24 @@ def fingerprint(config: DictConfig) -> str:
 
 
 def fingerprinted(config: DictConfig, like: DictConfig | None = None) -> dict[str, Any]:
-    """Values by dotted keys, without those that change no number, by what the classes of `like` say of their settings.
-
-    A key at its neutral value is left out, so that a run stored before there was this key has the same fingerprint; one
-    that is gone stays.
-    """
+    """The `effective` values of a configuration by dotted keys; settings that are gone are among them."""
     tree: Any = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )
     tree["policy"] = policy_node(config.policy, partial(discrete_actions, like or config))
-    neutral, idle = ADDED | neutral_settings(like or config), without_effect(like or config)
     tree = {key: gone(node.get("_target_")) | node if isinstance(node, dict) else node for key, node in tree.items()}
-    found = ((key, value) for key, value in leaves(tree) if ".".join(key.split(".")[:2]) not in idle)
-    named = ((key, first(str(value)) if key.endswith("._target_") else value) for key, value in found)
-    return {key: value for key, value in named if key not in neutral or value != neutral[key]}
+    named = ((key, first(str(value)) if key.endswith("._target_") else value) for key, value in leaves(tree))
+    return effective(named, like or config)
+
+
+def effective(values: Iterable[tuple[str, Any]], like: DictConfig) -> dict[str, Any]:
+    """Values by dotted keys, without those that change no number, by what the classes of `like` say of their settings.
+
+    A key at its neutral value is left out, so that a run stored before there was this key has the same fingerprint.
+    """
+    neutral, idle = ADDED | neutral_settings(like), without_effect(like)
+    found = ((key, value) for key, value in values if ".".join(key.split(".")[:2]) not in idle)
+    return {key: value for key, value in found if key not in neutral or value != neutral[key]}
 
 
 def neutral_settings(config: DictConfig) -> dict[str, Any]:

@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.types import Spec
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.components import component
-from metarl_exp.wiring.composing import canonical, policies
+from metarl_exp.wiring.composing import canonical, data, policies
 from metarl_exp.wiring.heads import POLICY, WITHOUT_HEAD, fitting, head_for, head_of, head_settings, with_head
 
 
 def policy_node(node: Mapping[Any, Any], discrete: Callable[[], bool]) -> dict[str, Any]:
     """The node of a policy with its head, for which it asks whether actions are `discrete` if need be."""
-    given = _data(node)
+    given = data(node)
     return with_head(given, discrete()) if given.get("_target_") in WITHOUT_HEAD else given
 
 
@@ -27,7 +26,7 @@ def policy_of(node: Mapping[Any, Any], spec: Spec, generator: torch.Generator, d
 
     Raises ValueError as `component` does, and for the deviation of discrete actions.
     """
-    given, initialised = _data(node), {"generator": generator, "dtype": dtype}
+    given, initialised = data(node), {"generator": generator, "dtype": dtype}
     if "head" not in inspect.signature(class_of("policy", given)).parameters:
         return component("policy", given, spec=spec, **initialised)
     name = head_of(str(given["_target_"]))
@@ -50,8 +49,3 @@ def _refuse_idle(given: Mapping[str, Any], spec: Spec) -> None:
                 f"policy.{key}={given[key]!r}: these tasks have {spec.action_size} discrete actions, whose "
                 "probabilities have no deviation; leave it out"
             )
-
-
-def _data(node: Mapping[Any, Any]) -> dict[str, Any]:
-    given: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    return given

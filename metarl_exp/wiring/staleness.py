@@ -20,7 +20,7 @@ from metarl_exp.tasks.trials import Trials
 from metarl_exp.wiring.composing import values
 from metarl_exp.wiring.config_file import stored_config
 from metarl_exp.wiring.distributions import tasks_of
-from metarl_exp.wiring.fingerprint import differing_keys, fingerprinted, neutral_settings, without_effect
+from metarl_exp.wiring.fingerprint import differing_keys, effective, fingerprinted
 from metarl_exp.wiring.trust import foreign_code
 
 
@@ -35,9 +35,9 @@ def environments(config: DictConfig) -> Identified:
     Raises EnvironmentFailure if the environments do.
     """
     given: Any = OmegaConf.to_container(config.tasks, resolve=True)
-    name, idle, neutral = given.pop("_target_"), without_effect(config), neutral_settings(config)
-    said = {k: v for k, v in given.items() if f"tasks.{k}" not in idle}
-    settings = {k: v for k, v in said.items() if f"tasks.{k}" not in neutral or v != neutral[f"tasks.{k}"]}
+    name = given.pop("_target_")
+    said = effective(((f"tasks.{key}", value) for key, value in given.items()), config)
+    settings = {key.removeprefix("tasks."): value for key, value in said.items()}
     distribution = tasks_of(config.tasks, config.environment_timeout)
     with guarded("the golden rollout", config.environment_timeout):
         found = identified(name, distribution, settings)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.wiring.classes import class_of
-from metarl_exp.wiring.composing import config_dir
+from metarl_exp.wiring.composing import config_dir, data
 from metarl_exp.wiring.moved import current
 
 Setting = tuple[str, str]  # key and value
@@ -63,8 +63,7 @@ def _named(group: str, node: Mapping[Any, Any]) -> list[Setting]:
     named = getattr(class_of(group, node), "foreign_code", None)
     if named is None:
         return []
-    settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-    return [(key, str(value)) for key, value in named(settings)]
+    return [(key, str(value)) for key, value in named(data(node))]
 
 
 @cache

@@ -178,7 +178,7 @@ def test_an_unknown_key_in_a_file_of_one_s_own_is_refused(tmp_path, group, writt
 
 
 def test_an_inner_step_size_belongs_to_its_tasks(tmp_path):
-    """Those of one's own have none: that of navigation would be taken unasked."""
+    """Tasks of one's own have no step size: they would be trained with navigation's, unasked."""
     sizes = {"navigation_2d_clipped": 0.5, "ant_goal_rllab": 0.1, "hopper_body": 0.05, "tabular_mdp": 1.0}
     for option, size in sizes.items():
         for inner in ("sgd", "meta_sgd"):

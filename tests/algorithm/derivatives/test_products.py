@@ -157,15 +157,15 @@ def test_an_objective_declares_a_sum_over_steps_if_it_is_one(case, objective):
     assert is_sum_over_steps(objective.inner_loss) == diagonal == (objective in SUMS)
 
 
-def test_slopes_and_bends_are_the_derivatives_step_by_step(case, close):
+def test_the_derivatives_in_log_probabilities_are_right_step_by_step(case, close):
     policy, parameters, experience, _ = case
     log_prob = policy(parameters, experience.observations).log_prob(experience.actions)
     behaviour = constant(policy(parameters, experience.observations))
-    slopes, bends = log_prob_derivatives(lambda p: LVC().inner_loss(p, behaviour, experience), log_prob + 0.1)
+    first, second = log_prob_derivatives(lambda p: LVC().inner_loss(p, behaviour, experience), log_prob + 0.1)
     ratio = torch.full_like(log_prob, 0.1).exp()
     expected = -ratio * experience.advantages * experience.mask / experience.mask.sum((1, 2), keepdim=True)
-    close(slopes, expected, 1e-12)
-    close(bends, expected, 1e-12)  # an exponential is its own derivative
+    close(first, expected, 1e-12)
+    close(second, expected, 1e-12)  # an exponential is its own derivative
 
 
 RULES = {
