@@ -39,7 +39,7 @@ from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import Adaptation
 from metarl_exp.algorithm.advantage import GAE
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.fast_weights import All
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.meta_learner import MetaLearner
@@ -88,7 +88,7 @@ class PackageLearner:
             advantage=advantage(),
             adaptation=Adaptation(setting.inner_steps, order, policy, inner_optimizer, All(), objective.inner_loss),
             objective=objective,
-            combiner=Mean(),
+            aggregator=Mean(),
             outer_optimizer=trust_region(order),
             meta_batch_size=setting.tasks,
             trajectories=setting.trajectories,
@@ -114,7 +114,7 @@ class PackageLearner:
             lap("advantages")
         returns = torch.stack([trajectories.returns().mean(1) for trajectories in sampled], dim=1)
         batch = MetaBatch(tasks, tuple(experiences), returns, path)
-        return MetaFunction(learner.objective, batch, theta, learner.adaptation, learner.combiner), sampled
+        return MetaFunction(learner.objective, batch, theta, learner.adaptation, learner.aggregator), sampled
 
     def improve(self, function: MetaFunction) -> dict[str, float]:
         vector, report = self.learner.outer_optimizer.step(function)

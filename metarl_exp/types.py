@@ -144,7 +144,7 @@ class Separable(Protocol):
 
 
 @runtime_checkable
-class Filmable(Protocol):
+class RendersFrames(Protocol):
     """A batch of environments that can be photographed."""
 
     def frame(self, task: int, trajectory: int) -> np.ndarray:

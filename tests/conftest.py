@@ -18,7 +18,7 @@ from torch import distributions as td
 
 from metarl_exp import figures
 from metarl_exp.algorithm.adaptation import Adaptation
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.fast_weights import All
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer, LearnedStepSizes
 from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction

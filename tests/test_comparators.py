@@ -28,7 +28,7 @@ SMALL = [
     "tasks.horizon=2", "policy.hidden_sizes=[4]", "iterations=1", "meta_batch_size=2", "trajectories=1", "threads=1",
     "evaluation.steps=1", "evaluation.trajectories=1", "evaluation.test_tasks=2", "evaluation.validation_tasks=2",
 ]  # fmt: skip
-SMALLER = {"trajectories": "2", "evaluation.multiples": "[0.5,2]"}  # of what the page says, and its methods
+SMALLER = {"trajectories": "2", "evaluation.step_size_multipliers": "[0.5,2]"}  # of what the page says, and its methods
 
 
 def fitting(option: str) -> list[str]:
@@ -54,7 +54,7 @@ def measured(overrides: list[str]):
     learner.train(config.iterations)
     content, _ = results.evaluate(
         learner,
-        evaluation.tuned(learner, learner.theta),
+        evaluation.with_best_step_size(learner, learner.theta),
         {"last": results.Candidate(learner.iteration, learner.theta)},
     )
     return learner, content

@@ -56,12 +56,12 @@ def adapt_to(
     advantage: GeneralisedAdvantages,
     episodes: int,
     steps: int,
-    step_scale: Sequence[float],
+    step_size_schedule: Sequence[float],
     seed: int,
 ) -> AdaptedPolicy:
     """`steps` gradient steps from θ on `episodes` fresh episodes each, one after the other in `env`."""
     require_integer("steps", steps, low=0)
-    require_schedule("step_scale", step_scale)
+    require_schedule("step_size_schedule", step_size_schedule)
     policy, actions = adaptation.policy, stream(seed, "adapt/actions")
     device = next(iter(theta.values())).device
     live = LiveEnv(env, policy.spec, stream(seed, "adapt/environment"), device)
@@ -71,5 +71,5 @@ def adapt_to(
         noise = [action_noise(policy, (1, 1), actions) for _ in range(episodes)]
         trajectories = join_episodes([sample_episodes(live, policy, path.parameters, n) for n in noise])
         returns[k] = trajectories.returns()[0]
-        path.step(advantage(trajectories, path.parameters), scale_at(step_scale, k))
+        path.step(advantage(trajectories, path.parameters), scale_at(step_size_schedule, k))
     return AdaptedPolicy(policy, detach(path.parameters), returns, live, actions)

@@ -31,20 +31,20 @@ BEST_BY = ("validation", "training_return")
 class Evaluation:
     """How to evaluate, and which iterate counts as the best.
 
-    steps: K_test, gradient steps on each task. step_scale: multiples of the inner step size at steps 0, 1, …, the
-    last for all later ones ([1, 0.5]: full first, half afterwards). multiples: of that whole schedule, to choose from
-    on validation tasks before the test tasks are looked at ([1]: nothing to choose). trajectories: episodes a task at
-    each step; they are both what the task is adapted with and what the return is measured on. deterministic: measure
-    returns with the most likely action, on episodes of their own, while adaptation still explores. best_by:
-    `validation` (return after `steps` steps on validation tasks, with the best of the multiples, looked at every
-    `validate_every` iterations) or `training_return` (post-update return of the training batch, as published; refused
-    for a θ that does not adapt, see `check_selection`). The task sets have `test_tasks` and
-    `validation_tasks` tasks; their seed is `task_seed`, whatever the seed of training, so that runs are compared on the
-    same tasks. On trials no gradient step is taken, whatever `steps` says; `trajectories` are trials a task.
+    steps: K_test, gradient steps on each task. step_size_schedule: factors of the inner step size at steps 0, 1, …; the
+    last holds for all later steps ([1, 0.5]: full first, half afterwards). step_size_multipliers: factors of the whole
+    schedule, of which the best on validation tasks is taken to the test tasks ([1]: nothing to choose). trajectories:
+    episodes per task at each step; they adapt the policy and measure its return. deterministic: measure returns with
+    the most likely action, on separate episodes, while adaptation still explores. best_by: `validation` (return after
+    `steps` steps on validation tasks with the best multiplier, every `validate_every` iterations) or `training_return`
+    (post-update return of the training batch, as published; refused for a θ that does not adapt, see
+    `check_selection`). `test_tasks` and `validation_tasks` are the sizes of the task sets. Both are drawn from
+    `task_seed`, whatever the seed of training, so that all runs are compared on the same tasks. On trials no gradient
+    step is taken, whatever `steps` says; `trajectories` are trials per task.
     """
 
     steps: int
-    step_scale: Sequence[float]
+    step_size_schedule: Sequence[float]
     trajectories: int
     test_tasks: int
     validation_tasks: int
@@ -52,15 +52,15 @@ class Evaluation:
     best_by: str
     deterministic: bool
     task_seed: int
-    multiples: Sequence[float] = (1.0,)
+    step_size_multipliers: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
         for name in ("trajectories", "test_tasks", "validation_tasks", "validate_every"):
             require_integer(f"evaluation.{name}", getattr(self, name), low=1)
         for name in ("steps", "task_seed"):
             require_integer(f"evaluation.{name}", getattr(self, name), low=0)
-        require_schedule("evaluation.step_scale", self.step_scale)
-        require_schedule("evaluation.multiples", self.multiples)
+        require_schedule("evaluation.step_size_schedule", self.step_size_schedule)
+        require_schedule("evaluation.step_size_multipliers", self.step_size_multipliers)
         require_choice("evaluation.best_by", self.best_by, BEST_BY)
         require_flag("evaluation.deterministic", self.deterministic)
 
@@ -91,21 +91,22 @@ class Evaluation:
                 "without adaptation the iterate with the easiest would be the best; take evaluation.best_by=validation"
             )
 
-    def tuned(self, learner: Learner, theta: Parameters) -> Evaluation:
-        """A copy with nothing left to choose: the multiple of the schedule that is best for θ on validation tasks."""
-        scaled = self._scaled()
-        return scaled[0] if len(scaled) == 1 else self.validated(learner, theta)[0]
+    def with_best_step_size(self, learner: Learner, theta: Parameters) -> Evaluation:
+        """A copy with the one multiplier that has the highest return of θ on validation tasks."""
+        candidates = self._candidates()
+        return candidates[0] if len(candidates) == 1 else self.validated(learner, theta)[0]
 
     def validated(self, learner: Learner, theta: Parameters) -> tuple[Evaluation, Tensor]:
-        """`tuned`, and the returns of θ on validation tasks with that multiple, [N, K_test + 1].
+        """`with_best_step_size`, and the returns of θ on validation tasks with that multiplier, [N, K_test + 1].
 
-        Best is the largest mean return after the last step, of equals the first.
+        The best has the highest mean return after the last step; the first wins ties.
         """
-        found = [(e, e(learner, theta, "validation")) for e in self._scaled()]
+        found = [(e, e(learner, theta, "validation")) for e in self._candidates()]
         return max(found, key=lambda pair: pair[1][:, -1].mean().item())
 
-    def _scaled(self) -> list[Evaluation]:
-        return [replace(self, step_scale=[m * s for s in self.step_scale], multiples=[1.0]) for m in self.multiples]
+    def _candidates(self) -> list[Evaluation]:
+        schedules = ([factor * scale for scale in self.step_size_schedule] for factor in self.step_size_multipliers)
+        return [replace(self, step_size_schedule=schedule, step_size_multipliers=[1.0]) for schedule in schedules]
 
     def measure(
         self,
@@ -132,5 +133,5 @@ class Evaluation:
             judged = draw(deterministic=True, watch=watch(k)) if self.deterministic else trajectories
             measured += episodes_of(learner.task_distribution, judged)
             if k < steps:
-                path.step(learner.advantage(trajectories, path.parameters), scale_at(self.step_scale, k))
+                path.step(learner.advantage(trajectories, path.parameters), scale_at(self.step_size_schedule, k))
         return measured

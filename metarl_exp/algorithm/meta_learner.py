@@ -21,7 +21,7 @@ from torch import Tensor
 from metarl_exp.algorithm.adaptation import Adaptation
 from metarl_exp.algorithm.adapted_policy import AdaptedPolicy, adapt_to
 from metarl_exp.algorithm.advantage import GAE, GeneralisedAdvantages
-from metarl_exp.algorithm.combiner import Combiner, Mean
+from metarl_exp.algorithm.aggregator import Aggregator, Mean
 from metarl_exp.algorithm.derivatives.agreement import require_one_network
 from metarl_exp.algorithm.episodes import episodes_of, mean_returns, success_rates
 from metarl_exp.algorithm.fast_weights import All
@@ -64,7 +64,7 @@ class Learner:
         adaptation: Adaptation,
         objective: MetaObjective,
         outer_optimizer: TRPO | TorchOptimizer,
-        combiner: Combiner,
+        aggregator: Aggregator,
         meta_batch_size: int,
         trajectories: int,
         streams: Streams,
@@ -97,7 +97,7 @@ class Learner:
             require_repeatable(task_distribution, allow_stateful, environment_timeout)
         self.task_distribution, self.policy, self.advantage = task_distribution, policy, advantage
         self.adaptation, self.objective, self.outer_optimizer = adaptation, objective, outer_optimizer
-        self.combiner, self.ranks = combiner, ranks
+        self.aggregator, self.ranks = aggregator, ranks
         self.meta_batch_size, self.streams = meta_batch_size, streams
         device = next(policy.parameters()).device
         self.sampler = Sampler(policy, task_distribution, trajectories, device, environment_timeout, ranks)
@@ -152,7 +152,7 @@ class Learner:
         started = perf_counter()
         batch = self.inner_update(self.ranks.share(tasks))
         adapted = perf_counter()
-        function = MetaFunction(self.objective, batch, theta, self.adaptation, self.combiner, ranks=self.ranks)
+        function = MetaFunction(self.objective, batch, theta, self.adaptation, self.aggregator, ranks=self.ranks)
         vector, report = self.outer_optimizer.step(function)
         self.theta = unflatten(self.ranks.broadcast(vector), theta)  # machines may round differently
         finished = perf_counter()
@@ -194,7 +194,7 @@ class Learner:
         self.streams.restore(state["streams"])
 
     def adapt(
-        self, env, episodes: int, steps: int | None = None, step_scale: Sequence[float] = (1.0,), seed: int = 0
+        self, env, episodes: int, steps: int | None = None, step_size_schedule: Sequence[float] = (1.0,), seed: int = 0
     ) -> AdaptedPolicy:
         """Adapt to one live Gymnasium environment: `steps` (default K) gradient steps, `episodes` episodes each.
 
@@ -202,7 +202,7 @@ class Learner:
         """
         require_integer("episodes", episodes, low=1)
         steps = self.adaptation.inner_steps if steps is None else steps
-        return adapt_to(env, self.theta, self.adaptation, self.advantage, episodes, steps, step_scale, seed)
+        return adapt_to(env, self.theta, self.adaptation, self.advantage, episodes, steps, step_size_schedule, seed)
 
 
 class MetaLearner(Learner):
@@ -241,7 +241,7 @@ class MetaLearner(Learner):
             adaptation=Adaptation(inner_steps, order, policy, inner_optimizer, All(), objective.inner_loss),
             objective=objective,
             outer_optimizer=_outer_optimizer(outer_lr, outer_optimizer),
-            combiner=Mean(),
+            aggregator=Mean(),
             meta_batch_size=batch_size,
             trajectories=trajectories,
             streams=streams(seed),

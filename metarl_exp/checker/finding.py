@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_exp.checker.rehearsal import Record, random_actions, rehearse
+from metarl_exp.checker.rehearsal import Record, play_actions, random_actions
 from metarl_exp.tasks.base import TaskDistribution
 from metarl_exp.types import BatchedEnv
 
@@ -78,7 +78,7 @@ class Subject:
 
     def play(self, tasks: Tensor, actions: Tensor, seed: int = 0) -> Record:
         """Answers of these tasks to actions [N, M, T, …]."""
-        return rehearse(self.make(tasks, actions.shape[1], seed), actions)
+        return play_actions(self.make(tasks, actions.shape[1], seed), actions)
 
     def whole_episodes(self, seed: int) -> Record:
         """Two tasks × two episodes of random actions, to the horizon."""

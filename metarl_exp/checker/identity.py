@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_exp.checker.rehearsal import random_actions, rehearse
+from metarl_exp.checker.rehearsal import play_actions, random_actions
 from metarl_exp.process.streams import stream
 from metarl_exp.tasks.base import TaskDistribution, Traits
 
@@ -95,7 +95,7 @@ def rollout(distribution: TaskDistribution) -> Golden:
     tasks = distribution.test_tasks(TASKS, stream(0, "golden/tasks"))[:TASKS]
     actions = random_actions(distribution.spec, (len(tasks), EPISODES, min(STEPS, distribution.spec.horizon)), 0)
     env = distribution.make_env(tasks, EPISODES, stream(0, "golden/environment"), torch.device("cpu"))
-    record = rehearse(env, actions)
+    record = play_actions(env, actions)
     seen = torch.cat([record.start.unsqueeze(2), record.observations], dim=2)
     mixtures = [_mixture(x) for x in (seen, record.rewards)]
     powers = [_power(x) for x in mixtures]

@@ -56,7 +56,7 @@ def extreme_actions(spec: Spec, shape: tuple[int, int], scale: float = 1.0) -> T
     return torch.tensor([-scale, scale])[:, None, None].expand(shape[0], 2, shape[1], spec.action_size)
 
 
-def rehearse(env: BatchedEnv, actions: Tensor) -> Record:
+def play_actions(env: BatchedEnv, actions: Tensor) -> Record:
     """Reset, then step with actions [N, M, T, …] until every episode is over."""
     return interleave([env], [actions])[0]
 
@@ -125,7 +125,7 @@ def repeat(distribution: TaskDistribution, tasks: Tensor, others: Tensor, action
 
     def play(rows: Tensor) -> Record:
         env = distribution.make_env(rows.clone(), actions.shape[1], torch.Generator().manual_seed(0), CPU)
-        return rehearse(env, actions)
+        return play_actions(env, actions)
 
     with global_generators(1):
         before, used = play(others), play(tasks)

@@ -13,7 +13,7 @@ from metarl_exp.commands import replay
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.runs import results
 from metarl_exp.runs.run_folder import RunFolder
-from metarl_exp.tasks.base import Drawable
+from metarl_exp.tasks.base import DrawsPaths
 
 log = logging.getLogger("metarl_exp")
 
@@ -32,7 +32,7 @@ def evaluate(
     figures.learning_curve(folder.read_metrics(), folder.figures, results.counted(content))
     figures.gradient_steps(content, folder.figures)
     distribution = learner.task_distribution
-    if isinstance(distribution, Drawable):
+    if isinstance(distribution, DrawsPaths):
         landmarks = distribution.landmarks(evaluation.tasks(learner, "test"))
         figures.paths(measured["best"], distribution.positions, landmarks, folder.figures)
     return content

@@ -31,7 +31,8 @@ def evaluate(run: Path, settings: Sequence[str], trust: bool = False) -> Path:
     require_choice("theta", which, THETAS)
     others = {key: value for key, value in given.items() if key != "stale"}
     learner = wiring.load(run, which, wiring.typed(given.get("stale", "false")), trust)
-    evaluation = wiring.evaluation_with(config, others, beside=["theta", "stale"]).tuned(learner, learner.theta)
+    evaluation = wiring.evaluation_with(config, others, beside=["theta", "stale"])
+    evaluation = evaluation.with_best_step_size(learner, learner.theta)
     candidate = results.Candidate(wiring.theta_iteration(run, which), learner.theta)
     content, _ = results.evaluate(learner, evaluation, {which: candidate})
     content["settings"] = list(settings)  # as they were typed: the file's name may have no room for them

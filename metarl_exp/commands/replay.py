@@ -4,8 +4,8 @@
                                                      stale=true, output=FILE
 
 Test tasks of the run are adapted to under the run's own protocol, and one episode of each is shown as it was measured
-before the first and after the last gradient step. What a distribution draws is drawn (`Depicted`), what its
-environments show is photographed (`Filmable`). No display is needed.
+before the first and after the last gradient step. What a distribution draws is drawn (`DrawsFrames`), what its
+environments show is photographed (`RendersFrames`). No display is needed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from metarl_exp.figures.film import Paint, Scene, Take
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.runs.ending import command
 from metarl_exp.runs.run_folder import RunFolder
-from metarl_exp.tasks.base import Depicted, Episode, TaskDistribution
-from metarl_exp.types import BatchedEnv, Filmable, Trajectories
+from metarl_exp.tasks.base import DrawsFrames, Episode, TaskDistribution
+from metarl_exp.types import BatchedEnv, RendersFrames, Trajectories
 from metarl_exp.validation import require_choice, require_integer, require_number
 
 FILMS, STRIPS = ("gif", "mp4"), ("png", "pdf")
@@ -77,7 +77,7 @@ def make_film(learner: Learner, evaluation: Evaluation, theta: Parameters, filmi
     Raises ValueError if the distribution can be neither drawn nor filmed, or the evaluation takes no step.
     """
     require_integer("evaluation.steps", evaluation.steps, low=1)
-    evaluation = evaluation.tuned(learner, theta)
+    evaluation = evaluation.with_best_step_size(learner, theta)
     os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # no display; under `dummy` highway-env draws nothing at all
     strip = filming.format in STRIPS
     choose = partial(film.evenly, number=film.STILLS) if strip else partial(film.moments, most=film.FRAMES)
@@ -100,7 +100,7 @@ def shoot(
     """A scene for each of these test tasks, and the steps to show, which `choose` picks for the longest episode."""
     distribution, tasks = learner.task_distribution, evaluation.tasks(learner, "test")[rows]
     measure = partial(evaluation.measure, learner, theta, "test", rows)
-    depicted = isinstance(distribution, Depicted)
+    depicted = isinstance(distribution, DrawsFrames)
     episodes = before_and_after(measure() if depicted else measure(watch=lambda k: require_filmable), len(rows))
     steps = choose(max(len(episode.rewards) for episode in chain(*episodes)))
     paints = drawn(distribution, tasks, episodes) if depicted else photographed(measure, evaluation, episodes, steps)
@@ -124,7 +124,7 @@ def values(distribution: TaskDistribution, task: Tensor) -> str:
     return ", ".join(words[:NAMED]).replace("-", "−") + more
 
 
-def drawn(distribution: Depicted, tasks: Tensor, episodes: list[list[Episode]]) -> list[list[Paint]]:
+def drawn(distribution: DrawsFrames, tasks: Tensor, episodes: list[list[Episode]]) -> list[list[Paint]]:
     """Painters of the episodes of each task, by the distribution's `draw`."""
 
     def paint(task: Tensor, episode: Episode, axes: Any, step: int) -> None:
@@ -159,7 +159,7 @@ class Camera:
         self.step = 0
 
     def __call__(self, env: BatchedEnv) -> None:
-        assert isinstance(env, Filmable)
+        assert isinstance(env, RendersFrames)
         for task, wanted in enumerate(self.wanted):
             if self.step in wanted:
                 self.frames[task][self.step] = film.scaled(env.frame(task, EPISODE))
@@ -168,10 +168,10 @@ class Camera:
 
 def require_filmable(env: BatchedEnv) -> None:
     """Raise ValueError unless the environments can be photographed."""
-    if not isinstance(env, Filmable):
+    if not isinstance(env, RendersFrames):
         raise ValueError(
-            "this task distribution cannot be shown: it has no `draw` (metarl_exp.tasks.base.Depicted), and its "
-            f"environments, {type(env).__name__}, no `frame` (metarl_exp.types.Filmable)"
+            "this task distribution cannot be shown: it has no `draw` (metarl_exp.tasks.base.DrawsFrames), and its "
+            f"environments, {type(env).__name__}, no `frame` (metarl_exp.types.RendersFrames)"
         )
 
 

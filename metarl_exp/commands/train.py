@@ -8,6 +8,7 @@ torchrun --nproc-per-node=n -m metarl_exp.train [overrides]     one run, in n pr
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -39,6 +40,7 @@ def job(config: DictConfig) -> float:
     end_with_launcher()
     hydra_config = HydraConfig.get()
     sweep = Sweep(Path(hydra_config.sweep.dir), os.environ[VARIABLE]) if VARIABLE in os.environ else None
+    config = wiring.with_current_keys(config)
     taking_part = sweep.take_part(job_running(config, hydra_config), config.fail_fast) if sweep else nullcontext()
     with taking_part, ExitStack() as held:
         with failing_together(config):
@@ -59,10 +61,19 @@ def failing_together(config: DictConfig) -> Iterator[None]:
         raise
 
 
+def current(override: str) -> str:
+    """An override with the key as it is today; a line says so of one that was renamed."""
+    today = wiring.current_override(override)
+    if today != override:
+        print(f"{override}: this key is now {today.partition('=')[0]}", file=sys.stderr)
+    return today
+
+
 @ending.command("metarl-train")
 def main() -> Any:
     """The command `metarl-train`."""
     arguments, place = hydra_internals.command_line(), ProcessInfo.here()
+    arguments.overrides = [current(override) for override in arguments.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and Hydra prints no traceback of its own
     with refusing(place):
         sweep = preflight(arguments, place)

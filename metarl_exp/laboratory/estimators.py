@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import ORDERS, Adaptation
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.fast_weights import All
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.objective import EMAML, LVC, MAML, DiCE, LoadedDiCE, MetaBatch, MetaFunction, ProMP, Reptile

@@ -97,7 +97,7 @@ def candidates(study: Study, row: Row) -> Iterator[Wanted]:
     if row.choose:
         for value in row.choose.values:
             for seed in row.choose.seeds:
-                yield Wanted(row.name, (*_overrides(study, row, study.columns[0]), f"{row.choose.key}={value}"), seed)
+                yield Wanted(row.name, _overrides(study, row, study.columns[0], f"{row.choose.key}={value}"), seed)
 
 
 def chosen(study: Study, row: Row, runs: Runs) -> Chosen | None:
@@ -117,12 +117,10 @@ def _on_validation_tasks(run: Summary | None) -> float | None:
 
 def cell(study: Study, row: Row, column: Column, runs: Runs) -> list[Wanted] | None:
     """The runs of a cell, one a seed; None as long as the row has not chosen."""
-    overrides = _overrides(study, row, column)
-    if row.choose:
-        choice = chosen(study, row, runs)
-        if choice is None:
-            return None
-        overrides += (f"{row.choose.key}={choice.value}",)
+    choice = chosen(study, row, runs) if row.choose else None
+    if row.choose and not choice:
+        return None
+    overrides = _overrides(study, row, column, *([f"{choice.choice.key}={choice.value}"] if choice else []))
     return [Wanted(row.name, overrides, seed) for seed in study.seeds]
 
 
@@ -133,8 +131,9 @@ def wanted(study: Study, runs: Runs) -> list[Wanted]:
     return list({w.key: w for w in reversed(found)}.values())[::-1]
 
 
-def _overrides(study: Study, row: Row, column: Column) -> tuple[str, ...]:
-    return (*study.overrides, *row.overrides, *column.overrides)
+def _overrides(study: Study, row: Row, column: Column, *choice: str) -> tuple[str, ...]:
+    written = (*study.overrides, *row.overrides, *column.overrides, *choice)
+    return tuple(wiring.current_override(override) for override in written)
 
 
 def stored(study: Study) -> Runs:

@@ -100,7 +100,7 @@ class Divisible(Protocol):
 
 
 @runtime_checkable
-class Drawable(Protocol):
+class DrawsPaths(Protocol):
     """A distribution whose paths can be drawn in a plane."""
 
     def positions(self, observations: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class Episode(NamedTuple):
 
 
 @runtime_checkable
-class Depicted(Protocol):
+class DrawsFrames(Protocol):
     """A distribution whose episodes can be drawn, step by step."""
 
     def draw(self, axes: Any, task: Tensor, episode: Episode, step: int) -> None:

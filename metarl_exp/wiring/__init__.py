@@ -11,6 +11,7 @@ from metarl_exp.wiring.config_file import store_config
 from metarl_exp.wiring.devices import device_continued, device_named
 from metarl_exp.wiring.distributions import task_distribution, task_node, task_settings, tasks_of
 from metarl_exp.wiring.fingerprint import NOT_IN_FINGERPRINT, differing_keys, fingerprint, fingerprinted, run_name
+from metarl_exp.wiring.moved import current_override, with_current_keys
 from metarl_exp.wiring.overrides import check_overrides
 from metarl_exp.wiring.staleness import code, environment_identity, environments, refuse_other_run
 from metarl_exp.wiring.stored import evaluation_with, load, load_config, theta_iteration, typed
@@ -27,6 +28,7 @@ __all__ = [
     "compose",
     "config_dir",
     "consequences",
+    "current_override",
     "device_continued",
     "device_named",
     "differing_keys",
@@ -49,4 +51,5 @@ __all__ = [
     "theta_iteration",
     "training_steps",
     "typed",
+    "with_current_keys",
 ]

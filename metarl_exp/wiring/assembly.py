@@ -64,7 +64,7 @@ def assemble(config: DictConfig, ranks: Ranks = ALONE, memory: float = ANY_MACHI
         advantage=component("advantage", config.advantage, policy=policy),
         adaptation=adaptation,
         objective=objective,
-        combiner=component("combiner", config.combiner),
+        aggregator=component("aggregator", config.aggregator),
         outer_optimizer=component("outer_optimizer", config.outer_optimizer),
         meta_batch_size=config.meta_batch_size,
         trajectories=config.trajectories,

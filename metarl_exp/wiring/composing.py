@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metarl_exp.validation import nearest
 from metarl_exp.wiring import heads
+from metarl_exp.wiring.moved import RENAMED, with_current_keys
 
 OVERLAYS = ("experiment", "method")  # groups whose options set what differs, anywhere; the later over the earlier
 
@@ -36,7 +37,7 @@ def compose(overrides: Sequence[str] = (), user_dir: str | None = None, with_hyd
     Keys of a group are checked when its component is constructed.
     """
     search = [f"hydra.searchpath=[file://{Path(user_dir).resolve()}]"] if user_dir else []
-    config = _composed([*overrides, *search], with_hydra)
+    config = with_current_keys(_composed([*overrides, *search], with_hydra))
     known, found = root_keys(), {str(key) for key in config} - {"hydra"}
     for overlay in sorted(found & set(OVERLAYS)):
         raise ValueError(f"{overlay}: a file of this group begins with the line «# @package _global_»")
@@ -85,6 +86,8 @@ def _of_options(folder: Path, chosen: tuple[str, ...]) -> DictConfig:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """How a dotted key that is not known is refused: the nearest one, and what is allowed where it was looked for."""
+    if key in RENAMED:
+        return f"{key!r} is now {RENAMED[key]!r}"
     known, parent = list(known), key.rpartition(".")[0]
     children = {k.removeprefix(f"{parent}.").split(".")[0] for k in known if k.startswith(f"{parent}.")} - {"_target_"}
     takes = f"{parent} takes" if children else "allowed are"

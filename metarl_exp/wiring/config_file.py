@@ -13,7 +13,7 @@ from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.wiring.composing import leaves
 from metarl_exp.wiring.distributions import discrete_actions
 from metarl_exp.wiring.fingerprint import ADDED
-from metarl_exp.wiring.moved import gone
+from metarl_exp.wiring.moved import gone, with_current_keys
 from metarl_exp.wiring.policies import policy_node
 
 # Keys without which a file is not the configuration of a run.
@@ -82,7 +82,7 @@ def configuration(run: Path) -> DictConfig:
 
 def stored_config(run: str | Path) -> DictConfig:
     """The configuration of a run as data, with the keys that there are today. Raises as `configuration` does."""
-    config = configuration(Path(run))
+    config = with_current_keys(configuration(Path(run)))
     for key, value in ADDED.items():
         if OmegaConf.select(config, key) is None:  # stored before there was this key
             OmegaConf.update(config, key, value, force_add=True)

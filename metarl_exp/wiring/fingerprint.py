@@ -17,7 +17,7 @@ from metarl_exp.tasks.base import Traits
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.composing import canonical, leaves
 from metarl_exp.wiring.distributions import discrete_actions
-from metarl_exp.wiring.moved import first, gone
+from metarl_exp.wiring.moved import first, first_key, gone, with_current_keys
 from metarl_exp.wiring.policies import policy_node
 
 # Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
@@ -32,17 +32,19 @@ ADDED: dict[str, Any] = {
     "trial_episodes": None,
     "allow_stateful": False,
     "rank_timeout": 600.0,
-    "combiner._target_": "metarl_exp.combiner.Mean",
+    "aggregator._target_": "metarl_exp.combiner.Mean",
 }
 
 
 def fingerprint(config: DictConfig) -> str:
     """Ten hex digits of everything that can change a run's numbers, except its seed."""
-    return hashlib.sha256(json.dumps(fingerprinted(config), sort_keys=True).encode()).hexdigest()[:10]
+    named = {first_key(key): value for key, value in fingerprinted(config).items()}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def fingerprinted(config: DictConfig, like: DictConfig | None = None) -> dict[str, Any]:
     """The `effective` values of a configuration by dotted keys; settings that are gone are among them."""
+    config = with_current_keys(config)
     tree: Any = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IN_FINGERPRINT]), resolve=True
     )

@@ -1,28 +1,39 @@
-"""Classes that have moved, and settings that are gone: stored runs, and YAML files written before, have the old ones.
+"""Classes that have moved, keys with another name, settings that are gone: stored runs and older commands have the old.
 
-A fingerprint takes the old name, and the setting that is gone, so that every stored run keeps the fingerprint it has.
+A fingerprint takes the first name, and the setting that is gone, so that every stored run keeps the fingerprint it has.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metarl_exp.wiring.heads import network
 
 MOVED = {
     "metarl_exp.adaptation": "metarl_exp.algorithm.adaptation",
     "metarl_exp.advantage": "metarl_exp.algorithm.advantage",
-    "metarl_exp.combiner": "metarl_exp.algorithm.combiner",
+    "metarl_exp.combiner": "metarl_exp.algorithm.aggregator",
     "metarl_exp.evaluation": "metarl_exp.algorithm.evaluation",
     "metarl_exp.fast_weights": "metarl_exp.algorithm.fast_weights",
     "metarl_exp.inner_optimizer": "metarl_exp.algorithm.inner_optimizer",
     "metarl_exp.objective": "metarl_exp.algorithm.objective",
     "metarl_exp.outer_optimizer": "metarl_exp.algorithm.outer_optimizer",
     "metarl_exp.tracker": "metarl_exp.runs.tracker",
+    "metarl_exp.algorithm.combiner": "metarl_exp.algorithm.aggregator",
+}
+# Keys, and a group, by their first name.
+RENAMED = {
+    "combiner": "aggregator",
+    "evaluation.step_scale": "evaluation.step_size_schedule",
+    "evaluation.multiples": "evaluation.step_size_multipliers",
 }
 # Settings that only ever had one value, by the first name of their class.
 GONE: dict[str, dict[str, Any]] = {"metarl_exp.objective.EMAML": {"surrogate": "log_likelihood"}}
-FIRST = {new: old for old, new in MOVED.items()}
+FIRST = {new: old for old, new in reversed(MOVED.items())}
+FIRST_KEYS = {new: old for old, new in RENAMED.items()}
 
 
 def current(target: str) -> str:
@@ -32,7 +43,37 @@ def current(target: str) -> str:
 
 def first(target: str) -> str:
     """The dotted name of a class as it was first, which fingerprints have."""
-    return _renamed(target, FIRST)
+    return _renamed(_renamed(target, MOVED), FIRST)
+
+
+def current_key(key: str) -> str:
+    """A dotted key as it is today."""
+    return _renamed(key, RENAMED)
+
+
+def first_key(key: str) -> str:
+    """A dotted key as it was first, which fingerprints have."""
+    return _renamed(key, FIRST_KEYS)
+
+
+def current_override(override: str) -> str:
+    """An override with the key as it is today: `combiner=pcgrad` chooses an aggregator."""
+    sign, key, rest = re.fullmatch(r"([+~]*)([\w./]*)(.*)", override, re.DOTALL).groups()  # type: ignore[union-attr]
+    return f"{sign}{current_key(key)}{rest}"
+
+
+def with_current_keys(config: DictConfig) -> DictConfig:
+    """A configuration with the keys of today. A value under an older name is the one that was written last."""
+    renamed = [(old, new) for old, new in RENAMED.items() if OmegaConf.select(config, old) is not None]
+    if not renamed:
+        return config
+    config = config.copy()
+    for old, new in renamed:
+        OmegaConf.update(config, new, OmegaConf.select(config, old), force_add=True)
+        group, _, key = old.rpartition(".")
+        with open_dict(config):
+            del (OmegaConf.select(config, group) if group else config)[key]
+    return config
 
 
 def gone(target: Any) -> dict[str, Any]:
@@ -40,6 +81,7 @@ def gone(target: Any) -> dict[str, Any]:
     return GONE.get(first(str(target)), {})
 
 
-def _renamed(target: str, modules: dict[str, str]) -> str:
-    module = next((module for module in modules if target.startswith(f"{module}.")), "")
-    return modules.get(module, "") + target.removeprefix(module)
+def _renamed(name: str, names: dict[str, str]) -> str:
+    """A dotted name whose beginning has another name."""
+    old = next((old for old in names if f"{name}.".startswith(f"{old}.")), "")
+    return names.get(old, "") + name.removeprefix(old)

@@ -93,7 +93,7 @@ def require_adapting(config: DictConfig, lr: float, learned: bool) -> None:
         raise ValueError(f"inner_optimizer.lr={lr}: nothing would adapt; must be > 0, or take adaptation=none")
     if config.outer_optimizer.get("lr") == 0:
         raise ValueError("outer_optimizer.lr=0: nothing would be learned; must be > 0, or take iterations=0")
-    for name in (name for name in ("step_scale", "multiples") if name in config.evaluation):  # the latter came later
+    for name in (name for name in ("step_size_schedule", "step_size_multipliers") if name in config.evaluation):
         if not any(config.evaluation[name]):
             shown = list(config.evaluation[name])
             raise ValueError(f"evaluation.{name}={shown}: nothing would adapt; or take evaluation.steps=0")

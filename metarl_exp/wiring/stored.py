@@ -16,6 +16,7 @@ from metarl_exp.wiring.assembly import assemble
 from metarl_exp.wiring.components import component
 from metarl_exp.wiring.config_file import stored_config
 from metarl_exp.wiring.devices import device_to_read_on
+from metarl_exp.wiring.moved import current_key
 from metarl_exp.wiring.staleness import changed_since
 from metarl_exp.wiring.trust import refuse_unless_data
 
@@ -62,7 +63,8 @@ def evaluation_with(config: DictConfig, settings: dict[str, str], beside: Sequen
     node = OmegaConf.to_container(config.evaluation, resolve=True)
     assert isinstance(node, dict)
     keys = [*beside, *(str(k) for k in node if k != "_target_")]
-    for key, text in settings.items():
+    for typed_key, text in settings.items():
+        key = current_key(f"evaluation.{typed_key}").removeprefix("evaluation.")
         if key not in keys:
             raise ValueError(f"unknown key {key!r}{nearest(key, keys)}: keys are {', '.join(keys)}")
         node[key] = typed(text)

@@ -66,12 +66,12 @@ def test_the_last_number_of_a_schedule_holds_from_there_on():
 
 @pytest.mark.parametrize("schedule", [[], (), "0.5", 0.5, None, [1.0, -0.5], [1.0, float("nan")], [1.0, "half"]])
 def test_a_schedule_that_is_none_is_refused(schedule):
-    with pytest.raises(ValueError, match=r"^step_scale="):
-        require_schedule("step_scale", schedule)
+    with pytest.raises(ValueError, match=r"^step_size_schedule="):
+        require_schedule("step_size_schedule", schedule)
 
 
 def test_a_schedule_passes():
-    require_schedule("step_scale", [1, 0.5, 0.0])
+    require_schedule("step_size_schedule", [1, 0.5, 0.0])
 
 
 def test_k_steps_on_a_quadratic_by_hand(problem):

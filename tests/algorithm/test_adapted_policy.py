@@ -98,8 +98,8 @@ def test_the_schedule_scales_the_steps():
     learner = navigation_learner()
     theta = learner.theta
 
-    def moved(step_scale, steps=1):
-        parameters = learner.adapt(navigation(), 4, steps, step_scale).parameters
+    def moved(step_size_schedule, steps=1):
+        parameters = learner.adapt(navigation(), 4, steps, step_size_schedule).parameters
         return {name: x[0] - theta[name] for name, x in parameters.items()}
 
     whole, half, none = moved((1.0,)), moved((0.5,)), moved((1.0, 0.0), steps=3)
@@ -170,7 +170,7 @@ def test_an_environment_that_does_not_fit_is_refused():
     [
         ("episodes", {"episodes": 0}),
         ("steps", {"episodes": 1, "steps": -1}),
-        ("step_scale", {"episodes": 1, "step_scale": ()}),
+        ("step_size_schedule", {"episodes": 1, "step_size_schedule": ()}),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(field, arguments):

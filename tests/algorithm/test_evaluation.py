@@ -15,8 +15,8 @@ from metarl_exp.types import Spec, Step
 
 SETTINGS = dict(
     steps=3,
-    step_scale=[1.0, 0.5],
-    multiples=[1.0],
+    step_size_schedule=[1.0, 0.5],
+    step_size_multipliers=[1.0],
     trajectories=4,
     test_tasks=3,
     validation_tasks=5,
@@ -101,16 +101,16 @@ def test_k_steps_on_a_quadratic_by_hand(learner):
 
 
 def test_the_multiple_is_chosen_on_validation_tasks_and_scales_the_whole_schedule(learner, monkeypatch):
-    protocol, looked_at, measure = evaluation(multiples=[0.5, 4.0, 1.0], steps=2), [], Evaluation.measure
+    protocol, looked_at, measure = evaluation(step_size_multipliers=[0.5, 4.0, 1.0], steps=2), [], Evaluation.measure
 
     def watched(self, learner, theta, which, *arguments):
         looked_at.append(which)
         return measure(self, learner, theta, which, *arguments)
 
     monkeypatch.setattr(Evaluation, "measure", watched)
-    tuned = protocol.tuned(learner, learner.theta)
+    tuned = protocol.with_best_step_size(learner, learner.theta)
     assert looked_at == ["validation"] * 3
-    by_hand = [evaluation(step_scale=[m, m / 2], steps=2) for m in (0.5, 4.0, 1.0)]
+    by_hand = [evaluation(step_size_schedule=[m, m / 2], steps=2) for m in (0.5, 4.0, 1.0)]
     worth = [e(learner, learner.theta, "validation")[:, -1].mean() for e in by_hand]
     assert tuned == by_hand[max(range(3), key=lambda i: worth[i])]
     assert len(set(worth)) == 3
@@ -118,7 +118,7 @@ def test_the_multiple_is_chosen_on_validation_tasks_and_scales_the_whole_schedul
     assert chosen == tuned
     assert torch.equal(returns, tuned(learner, learner.theta, "validation"))
     looked_at.clear()
-    assert evaluation().tuned(learner, learner.theta) == evaluation()
+    assert evaluation().with_best_step_size(learner, learner.theta) == evaluation()
     assert not looked_at
 
 

@@ -5,7 +5,7 @@ import torch
 
 from metarl_exp.algorithm.adaptation import Adaptation
 from metarl_exp.algorithm.advantage import GAE
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.fast_weights import All
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.meta_learner import MetaLearner
@@ -37,7 +37,7 @@ def trained(tasks, policy, iterations):
         advantage=GAE(1.0, 1.0, 1e-3, standardise=False, bootstrap_time_limit=False),
         adaptation=Adaptation(0, "first", policy, InnerOptimizer("SGD", 0.1, {}), All(), objective.inner_loss),
         objective=objective,
-        combiner=Mean(),
+        aggregator=Mean(),
         outer_optimizer=TorchOptimizer("Adam", 0.03, {}),
         meta_batch_size=20,
         trajectories=10,

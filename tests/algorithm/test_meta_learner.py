@@ -9,7 +9,7 @@ from torch import distributions as td
 
 from metarl_exp.algorithm.adaptation import Adaptation
 from metarl_exp.algorithm.advantage import GAE
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.fast_weights import All
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.meta_learner import MetaLearner
@@ -41,7 +41,7 @@ def learner(inner_steps=1, order="second", *, seed=0, lr=0.1, optimizer=("SGD", 
         adaptation=Adaptation(inner_steps, order, policy, rule, All(), objective.inner_loss),
         objective=objective,
         outer_optimizer=outer or TorchOptimizer("SGD", 0.1, {}),
-        combiner=Mean(),
+        aggregator=Mean(),
         meta_batch_size=3,
         trajectories=2,
         streams=random,

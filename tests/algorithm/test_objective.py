@@ -6,7 +6,7 @@ import torch
 from torch import distributions as td
 from torch import nn
 
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.objective import MetaFunction
 from metarl_exp.maths.parameters import flatten, unflatten
 from metarl_exp.types import NonFiniteError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarl_exp.algorithm.adaptation import Adaptation
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.objective import EMAML, LVC, MAML, DiCE, Joint, LoadedDiCE, MetaFunction, ProMP, Reptile
 from metarl_exp.algorithm.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.maths.parameters import flatten, unflatten

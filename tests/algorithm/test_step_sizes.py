@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metarl_exp import wiring
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.fast_weights import All, Context, Head
 from metarl_exp.algorithm.inner_optimizer import LearnedStepSizes
 from metarl_exp.algorithm.objective import MetaFunction

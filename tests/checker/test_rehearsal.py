@@ -13,8 +13,8 @@ from metarl_exp.checker.rehearsal import (
     difference,
     extreme_actions,
     interleave,
+    play_actions,
     random_actions,
-    rehearse,
     repeat,
     require_repeatable,
 )
@@ -53,7 +53,7 @@ def actions(steps=4):
 
 
 def test_a_record_has_what_happened_and_zeros_after_the_end():
-    record = rehearse(Scripted(), actions())
+    record = play_actions(Scripted(), actions())
     assert record.lengths().tolist() == [[3, 1], [2, 4]]
     assert record.observations[0, 0, :, 0].tolist() == [1, 2, 3, 0]
     assert record.rewards[0].tolist() == [[1, 2, 3, 0], [5, 0, 0, 0]]
@@ -64,7 +64,7 @@ def test_a_record_has_what_happened_and_zeros_after_the_end():
 
 def test_a_rehearsal_stops_when_all_are_over_and_is_as_long_as_its_actions():
     turns = []
-    record = rehearse(Scripted("", turns), actions(7))
+    record = play_actions(Scripted("", turns), actions(7))
     assert turns == ["reset", "1", "2", "3", "4", "5"]
     assert record.rewards.shape == (2, 2, 7)
 
@@ -73,12 +73,12 @@ def test_batches_take_turns_and_the_shorter_one_stops_first():
     turns = []
     one, other = interleave([Scripted("a", turns), Scripted("b", turns)], [actions(3), actions(2)])
     assert turns == ["areset", "breset", "a1", "b1", "a2", "b2", "a3"]
-    assert difference(one, rehearse(Scripted(), actions(3))) is None
+    assert difference(one, play_actions(Scripted(), actions(3))) is None
     assert other.rewards.shape[2] == 2
 
 
 def test_the_first_difference_is_named_with_its_place_and_values():
-    one = rehearse(Scripted(), actions())
+    one = play_actions(Scripted(), actions())
     rewards, observations, start = one.rewards.clone(), one.observations.clone(), one.start.clone()
     rewards[1, 1, 2] = 9.5
     assert difference(one, one._replace(rewards=rewards)) == "rewards of step 2, task 1, episode 1: 15 and 9.5"
@@ -93,9 +93,9 @@ def test_the_first_difference_is_named_with_its_place_and_values():
 
 
 def test_nan_twice_is_no_difference():
-    one = rehearse(Scripted(), actions() / 0 * 0)
+    one = play_actions(Scripted(), actions() / 0 * 0)
     assert difference(one, one) is None
-    assert difference(one, rehearse(Scripted(), actions())) is not None
+    assert difference(one, play_actions(Scripted(), actions())) is not None
 
 
 @pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE], ids=["continuous", "discrete"])

@@ -104,9 +104,9 @@ def test_a_film_shows_the_episodes_that_the_protocol_measures(navigation, monkey
     """The rewards of each take are those of the first episode before and after K steps, on the chosen tasks."""
     shown = {}
     monkeypatch.setattr(film, "write_film", lambda scenes, heads, *_: shown.update(scenes=scenes, heads=heads))
-    replay.replay(navigation, ["tasks=[4,0]", "theta=latest", "steps=2", "step_scale=[0.5]"])
+    replay.replay(navigation, ["tasks=[4,0]", "theta=latest", "steps=2", "step_size_schedule=[0.5]"])
     learner = wiring.load(navigation, "latest")
-    evaluation = wiring.evaluation_with(wiring.load_config(navigation), {"steps": "2", "step_scale": "[0.5]"})
+    evaluation = wiring.evaluation_with(wiring.load_config(navigation), {"steps": "2", "step_size_schedule": "[0.5]"})
     measured = evaluation.measure(learner, learner.theta, "test", [4, 0])
     for row, scene in enumerate(shown["scenes"]):
         for take, batch in zip(scene.takes, (measured[0], measured[2]), strict=True):
@@ -237,7 +237,7 @@ def learner_of(distribution, **settings) -> Learner:
 
 def protocol(**changes) -> Evaluation:
     settings = dict(
-        steps=2, step_scale=[1.0], multiples=[1.0], trajectories=2, test_tasks=4, validation_tasks=2, validate_every=1,
+        steps=2, step_size_schedule=[1.0], trajectories=2, test_tasks=4, validation_tasks=2, validate_every=1,
         best_by="validation", deterministic=False, task_seed=1,
     )  # fmt: skip
     return Evaluation(**settings | changes)

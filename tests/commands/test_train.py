@@ -339,11 +339,11 @@ def test_a_finished_run_loads_and_evaluates_again(drawn_run, tmp_path, monkeypat
     path = evaluate.evaluate(folder.path, [])
     assert json.loads(path.read_text())["theta"]["best"] == stored["theta"]["best"]
     path = evaluate.evaluate(
-        folder.path, ["steps=5", "evaluation.step_scale=[1,0.1]", "deterministic=true", "theta=latest"]
+        folder.path, ["steps=5", "evaluation.step_size_schedule=[1,0.1]", "deterministic=true", "theta=latest"]
     )
     content = json.loads(path.read_text())
     assert len(content["theta"]["latest"]["mean"]) == 6
-    assert content["protocol"]["step_scale"] == [1, 0.1]
+    assert content["protocol"]["step_size_schedule"] == [1, 0.1]
     assert folder.read_json("evaluation.json") == stored
     with pytest.raises(ValueError, match="did you mean 'steps'"):
         evaluate.evaluate(folder.path, ["stepz=5"])
@@ -367,11 +367,12 @@ def test_a_run_that_would_choose_the_easiest_batch_does_not_begin(run, tmp_path)
     assert not (tmp_path / "refused").exists()
 
 
-def test_the_best_iterate_is_looked_for_with_the_best_multiple(run, tmp_path):
-    """So validation returns of a choice are the larger ones of what each multiple has alone."""
+def test_the_best_iterate_is_looked_for_with_the_best_step_size_multiplier(run, tmp_path):
+    """So validation returns of a choice are the larger ones that each multiplier has alone."""
     found = []
-    for i, multiples in enumerate(("[1e-30]", "[1e-30,3.0]", "[3.0]")):
-        folder, _ = run(f"evaluation.multiples={multiples}", "evaluation.validate_every=1", output=tmp_path / str(i))
+    for i, factors in enumerate(("[1e-30]", "[1e-30,3.0]", "[3.0]")):
+        chosen = f"evaluation.step_size_multipliers={factors}"
+        folder, _ = run(chosen, "evaluation.validate_every=1", output=tmp_path / str(i))
         found.append([record["validation/step_1"] for record in folder.read_metrics()])
     none, best, long = found
     assert best == [max(pair) for pair in zip(none, long, strict=True)]

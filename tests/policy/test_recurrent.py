@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from metarl_exp.algorithm.adaptation import Adaptation
-from metarl_exp.algorithm.combiner import Mean
+from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.fast_weights import All, Head
 from metarl_exp.algorithm.inner_optimizer import InnerOptimizer
 from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction

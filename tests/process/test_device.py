@@ -45,7 +45,7 @@ TRIALS = ["trial_episodes=3", "adaptation=none", "objective=joint", "objective.c
 LEARNERS = {
     "first order": ["adaptation.order=first"],
     "three steps": ["adaptation=three_steps", "objective.step_weights=[0,1,1,1]"],
-    "inner adam": ["inner_optimizer=adam", "combiner=pcgrad"],
+    "inner adam": ["inner_optimizer=adam", "aggregator=pcgrad"],
     "meta-sgd": ["inner_optimizer=meta_sgd", *ADAM],
     "anil": ["fast_weights=head"],
     "cavia": ["fast_weights=context", "policy=mlp_context"],

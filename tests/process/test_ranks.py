@@ -164,7 +164,7 @@ COMPOSITIONS = {
     "trpo, three steps of momentum": ["adaptation=three_steps", "inner_optimizer=momentum", "inner_optimizer.lr=0.1"],
     "trpo, curvature of first order": ["outer_optimizer.curvature=first"],
     "adam": ["outer_optimizer=adam"],
-    "adam, first order, pcgrad": ["outer_optimizer=adam", "adaptation.order=first", "combiner=pcgrad"],
+    "adam, first order, pcgrad": ["outer_optimizer=adam", "adaptation.order=first", "aggregator=pcgrad"],
     "ppo in minibatches": ["outer_optimizer=ppo", "objective=promp", "outer_optimizer.minibatches=2"],
     "e-maml": ["objective=e_maml", "outer_optimizer=adam"],
     "reptile": ["objective=reptile", "adaptation.order=first", "outer_optimizer=sgd"],

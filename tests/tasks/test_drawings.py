@@ -8,14 +8,14 @@ import torch
 from matplotlib.figure import Figure
 
 from metarl_exp.tasks import Bandit, CartPole, Navigation2D, TabularMDP
-from metarl_exp.tasks.base import Depicted, Episode
+from metarl_exp.tasks.base import DrawsFrames, Episode
 from metarl_exp.tasks.cartpole import NOMINAL
 from metarl_exp.types import Trajectories
 
 
 def drawn(distribution, task, episode, step):
     """Axes on which a moment was drawn."""
-    assert isinstance(distribution, Depicted)
+    assert isinstance(distribution, DrawsFrames)
     axes = Figure().subplots()
     distribution.draw(axes, torch.tensor(task, dtype=torch.float64), episode, step)
     axes.figure.canvas.draw()  # nothing that cannot be drawn

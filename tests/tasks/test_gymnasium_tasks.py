@@ -13,7 +13,7 @@ from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
 from metarl_exp.tasks import GymnasiumTasks, LiveEnv, TaskEnv, guard
 from metarl_exp.tasks.base import Closeable
-from metarl_exp.types import EnvironmentFailure, Filmable
+from metarl_exp.types import EnvironmentFailure, RendersFrames
 from tests.environments import Camera, Faulty, Scripted
 
 CPU = torch.device("cpu")
@@ -370,7 +370,7 @@ def test_two_batches_of_one_size_do_not_mix():
 def test_a_picture_is_of_the_episode_s_present_state():
     env, _ = start(scripted(), rows([1.0], [2.0]), trajectories=2)
     made = Scripted.made
-    assert isinstance(env, Filmable)
+    assert isinstance(env, RendersFrames)
     picture = env.frame(1, 1)
     assert (picture.shape, picture.dtype, picture.max()) == ((4, 6, 3), np.uint8, 0)
     for t in range(1, 4):

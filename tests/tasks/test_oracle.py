@@ -5,7 +5,7 @@ import torch
 
 from metarl_exp import wiring
 from metarl_exp.tasks import Navigation2D, TabularMDP
-from metarl_exp.tasks.base import Closeable, Drawable, Solvable
+from metarl_exp.tasks.base import Closeable, DrawsPaths, Solvable
 from metarl_exp.tasks.oracle import Oracle
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def test_an_oracle_sees_the_tables_of_a_key():
 def test_an_oracle_keeps_protocols_that_ignore_the_observation_and_invents_none():
     navigation, cartpole = Navigation2D(100, "scaled", False), wiring.component("tasks", wiring.compose().tasks)
     told = Oracle(navigation)
-    assert isinstance(told, Drawable)
+    assert isinstance(told, DrawsPaths)
     assert torch.equal(told.positions(torch.arange(8.0).view(2, 4)), torch.tensor([[0.0, 1.0], [4.0, 5.0]]))
     assert isinstance(Oracle(TabularMDP(3, 2, 4)), Solvable)
     assert not isinstance(told, Solvable)

@@ -10,7 +10,7 @@ from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import RNN, CategoricalHead
 from metarl_exp.runs import results
 from metarl_exp.tasks import Bandit, CartPole, Navigation2D, TabularMDP
-from metarl_exp.tasks.base import Closeable, Divisible, Drawable, Solvable
+from metarl_exp.tasks.base import Closeable, Divisible, DrawsPaths, Solvable
 from metarl_exp.tasks.trials import TrialEnv, Trials
 from metarl_exp.types import Spec, Step
 
@@ -149,7 +149,7 @@ def test_every_episode_has_luck_of_its_own_and_the_same_task():
 def test_trials_drop_protocols_that_depend_on_the_observation():
     trials = Trials(Navigation2D(4, "scaled", False), 2)
     assert isinstance(trials, Divisible)
-    assert not isinstance(trials, Drawable)
+    assert not isinstance(trials, DrawsPaths)
     assert not isinstance(trials, Closeable)
     mdps = Trials(TabularMDP(3, 2, 4), 2)
     assert isinstance(mdps, Solvable)

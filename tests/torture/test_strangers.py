@@ -128,7 +128,7 @@ CONFIGURED = {
     "a module for the policy": lambda at: at.configure("policy._target_", "evilmodule.Policy"),
     "a module for the evaluation": lambda at: at.configure("evaluation._target_", "evilmodule.Evaluation"),
     "a module for the tracker": lambda at: at.configure("tracker._target_", "evil.inner.Tracker"),
-    "a module for the combiner": lambda at: at.configure("combiner._target_", "evilmodule.Combiner"),
+    "a module for the aggregator": lambda at: at.configure("aggregator._target_", "evilmodule.Aggregator"),
     "this package's imports": lambda at: at.configure(
         "tasks", {"_target_": "metarl_exp.tasks.vector.recipe.import_module", "name": "evilmodule"}
     ),
@@ -160,7 +160,7 @@ CONFIGURED = {
         vary={"m": {"attribute": "m", "choice": [{"attribute": "evilmodule.M"}]}}
     ),
     "a secret of the environment": lambda at: at.configure("adaptation.order", "${oc.env:SECRET}"),
-    "a secret in a list": lambda at: at.configure("evaluation.step_scale", ["${oc.decode:${oc.env:SECRET}}"]),
+    "a secret in a list": lambda at: at.configure("evaluation.step_size_schedule", ["${oc.decode:${oc.env:SECRET}}"]),
     "an object of Python's": lambda at: (at.run / ".hydra" / "config.yaml").write_text(
         f"seed: !!python/object/apply:os.system ['{at.shell}']\n"
     ),

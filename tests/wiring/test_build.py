@@ -16,7 +16,10 @@ from metarl_exp.wiring.fingerprint import ADDED
 def test_the_fingerprint_changes_with_a_number_and_not_with_the_spelling_of_it():
     base = wiring.fingerprint(wiring.compose())
     assert wiring.fingerprint(wiring.compose(["inner_optimizer.lr=0.3"])) != base
-    assert wiring.fingerprint(wiring.compose(["outer_optimizer.max_kl=1e-2", "evaluation.step_scale=[1,0.5]"])) == base
+    assert (
+        wiring.fingerprint(wiring.compose(["outer_optimizer.max_kl=1e-2", "evaluation.step_size_schedule=[1,0.5]"]))
+        == base
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ class Corridor(Navigation2D):
 def test_a_configuration_stored_before_a_key_existed_gets_its_neutral_value(tmp_path):
     then = wiring.compose()
     OmegaConf.set_struct(then, False)
-    del then["oracle"], then.evaluation["multiples"]
+    del then["oracle"], then.evaluation["step_size_multipliers"]
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(then, tmp_path / ".hydra" / "config.yaml", resolve=True)
     loaded = wiring.load_config(tmp_path)
@@ -256,7 +259,7 @@ def test_settings_of_an_optimizer_can_be_added():
         ("restart=maybe", "restart='maybe': must be true or false"),
         ("init_from=/nowhere", "/nowhere is not a folder"),
         ("device=abacus", "device='abacus' is not available here"),
-        ("evaluation.step_scale=[]", "evaluation.step_scale"),
+        ("evaluation.step_size_schedule=[]", "evaluation.step_size_schedule"),
         ("evaluation.best_by=test", "evaluation.best_by='test': allowed are validation, training_return"),
         ("outer_optimizer.curvature=third", "outer_optimizer.curvature='third'"),
         ("tasks.action_map=raw", "tasks.action_map='raw': allowed are scaled, clipped"),

@@ -21,7 +21,12 @@ def by_hydra(overrides):
         ["iterations=7", "experiment=finn2017/navigation_2d"],
         ["experiment=finn2017/navigation_2d", "iterations=7", "policy.hidden_sizes=[64,32]"],
         ["tasks.horizon=50", "tasks=cartpole", "objective=promp", "outer_optimizer=ppo", "outer_optimizer.lr=5e-3"],
-        ["evaluation.multiples=[0.2,1,5]", "evaluation.step_scale=[1.0]", "init_from='a (b)=c'", "threads=null"],
+        [
+            "evaluation.step_size_multipliers=[0.2,1,5]",
+            "evaluation.step_size_schedule=[1.0]",
+            "init_from='a (b)=c'",
+            "threads=null",
+        ],
         ["inner_optimizer=meta_sgd", "+inner_optimizer.settings.momentum=0.9", "inner_optimizer.lr=0.1"],
         ["tasks=pendulum", "tasks.vary={mass: {attribute: m, uniform: [0.5, 2]}}", "tasks.horizon=9"],
         ["tasks=pendulum", "~tasks.vary.mass", "seed=2"],

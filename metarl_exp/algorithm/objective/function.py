@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import Adaptation, AdaptationPath
-from metarl_exp.algorithm.combiner import Combiner, per_task
+from metarl_exp.algorithm.aggregator import Aggregator, per_task
 from metarl_exp.algorithm.objective.base import MetaBatch, MetaObjective, PolicyOnBatch
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.interference import cosines
@@ -47,13 +47,13 @@ class MetaFunction:
         batch: MetaBatch,
         theta: Parameters,
         adaptation: Adaptation,
-        combiner: Combiner,
+        aggregator: Aggregator,
         behaviour: Sequence[Distribution] | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         """`behaviour`: the policies that sampled the batches, where these are not φ_0 … φ_K of this θ."""
         self.objective, self.batch, self.like, self.adaptation = objective, batch, theta, adaptation
-        self.combiner, self.ranks = combiner, ranks
+        self.aggregator, self.ranks = aggregator, ranks
         self.theta = flatten(theta)
         # Detach every φ_k: ∂L/∂φ_k is computed here, (∂φ_k/∂θ)ᵀ by the path.
         cut = [{n: p.detach().requires_grad_() for n, p in phi.items()} for phi in batch.path.iterates()]
@@ -83,7 +83,7 @@ class MetaFunction:
         parameters = unflatten(theta, self.like)
         path = self._replay(parameters, self.adaptation.order, batch, behaviour)
         batch = batch._replace(path=path)
-        return MetaFunction(self.objective, batch, parameters, self.adaptation, self.combiner, behaviour, self.ranks)
+        return MetaFunction(self.objective, batch, parameters, self.adaptation, self.aggregator, behaviour, self.ranks)
 
     def part(self, fraction: float) -> MetaFunction:
         """F on the first ⌈fraction · M⌉ trajectories of every batch: using only these trajectories throughout."""
@@ -92,11 +92,11 @@ class MetaFunction:
         batch = self.batch._replace(experiences=experiences)
         behaviour = [None] * len(experiences)  # φ_k of fewer trajectories, not those that sampled
         batch = batch._replace(path=self._replay(self.like, self.adaptation.order, batch, behaviour))
-        return MetaFunction(self.objective, batch, self.like, self.adaptation, self.combiner, ranks=self.ranks)
+        return MetaFunction(self.objective, batch, self.like, self.adaptation, self.aggregator, ranks=self.ranks)
 
     def gradient(self) -> Tensor:
-        """∇F(θ), or the combiner's aggregate of the tasks' meta-gradients, [P]."""
-        return flatten(self.combiner(self.task_gradients()))
+        """∇F(θ), or the aggregator's aggregate of the tasks' meta-gradients, [P]."""
+        return flatten(self.aggregator(self.task_gradients()))
 
     def interference(self) -> dict[str, float]:
         """Agreement of the tasks' meta-gradients: mean cosine of pairs, and the share of pairs in conflict."""

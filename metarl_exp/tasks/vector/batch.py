@@ -111,7 +111,7 @@ def _close_all(pools: dict[int, Pool]) -> None:
 
 
 class VectorBatch:
-    """N × M episodes of a pool (a `BatchedEnv`, and `Filmable`). Two batches of one size take turns, not steps."""
+    """N × M episodes of a pool (a `BatchedEnv`, and `RendersFrames`). Two batches of one size take turns, not steps."""
 
     def __init__(
         self,

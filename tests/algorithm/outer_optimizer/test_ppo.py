@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metarl_exp.algorithm.combiner import PCGrad, per_task
+from metarl_exp.algorithm.aggregator import PCGrad, per_task
 from metarl_exp.algorithm.objective import LVC, MAML, MetaFunction, ProMP
 from metarl_exp.algorithm.outer_optimizer import PPO, TRPO, TorchOptimizer
 from metarl_exp.maths.interference import pcgrad
@@ -117,7 +117,7 @@ def test_a_long_gradient_is_shortened_and_a_short_one_is_not(problem, close):
 # ---- task interference
 
 
-def test_the_outer_step_follows_what_the_combiner_makes_of_the_tasks(problem, close):
+def test_the_outer_step_follows_the_aggregate_of_the_task_gradients(problem, close):
     p = problem(inner_steps=2)
     function = MetaFunction(MAML(), p.batch, p.theta, p.adaptation, PCGrad())
     close(function.gradient(), pcgrad(per_task(p.function.task_gradients())), 1e-14)

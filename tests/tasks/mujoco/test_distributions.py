@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from metarl_exp.tasks.base import Closeable, Drawable
+from metarl_exp.tasks.base import Closeable, DrawsPaths
 from metarl_exp.tasks.mujoco import HalfCheetahDirection, HopperBody, HumanoidDirection, Walker2dBody
 
 NAMES = [
@@ -61,7 +61,7 @@ def test_only_distributions_of_two_tasks_say_that_training_and_test_overlap(dist
 @pytest.mark.parametrize("name", NAMES)
 def test_only_paths_to_a_place_are_drawn_in_the_plane(distributions, make, name):
     distribution = distributions(name)
-    assert isinstance(distribution, Drawable) == ("goal" in name)
+    assert isinstance(distribution, DrawsPaths) == ("goal" in name)
     if "goal" in name:
         env = make(distribution)
         path = distribution.positions(env.reset())

@@ -7,7 +7,7 @@ import torch
 from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.policy import GaussianMLP
 from metarl_exp.tasks.mujoco.drawing import picture
-from metarl_exp.types import Filmable
+from metarl_exp.types import RendersFrames
 
 
 def test_an_episode_that_fell_is_not_stepped_on(distributions, make, actions):
@@ -88,7 +88,7 @@ def test_numbers_are_float32_and_finite(distributions, make, actions):
 
 def test_a_frame_shows_the_robot_of_that_episode(distributions, make, actions):
     env = make(distributions("half_cheetah"))
-    assert isinstance(env, Filmable)
+    assert isinstance(env, RendersFrames)
     env.reset()
     first = env.frame(1, 2)
     assert first.shape == (320, 480, 3)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_exp.checker.rehearsal import difference, random_actions, rehearse
+from metarl_exp.checker.rehearsal import difference, play_actions, random_actions
 from metarl_exp.tasks import GymnasiumTasks, Navigation2D
 from metarl_exp.tasks.base import Rebuildable
 from metarl_exp.tasks.vector import derived
@@ -47,7 +47,7 @@ def answered_otherwise(tasks):
     rows = tasks.sample(2, torch.Generator().manual_seed(0))
     actions = random_actions(tasks.spec, (2, 2, 20), 0)
     one, other = (
-        rehearse(kind.make_env(rows, 2, torch.Generator().manual_seed(0), torch.device("cpu")), actions)
+        play_actions(kind.make_env(rows, 2, torch.Generator().manual_seed(0), torch.device("cpu")), actions)
         for kind in (tasks, tasks.rebuilt())
     )
     return difference(one, other)

@@ -11,7 +11,7 @@ from metarl_exp.maths.interference import pcgrad
 from metarl_exp.maths.parameters import Parameters, task_mean, unflatten
 
 
-class Combiner(Protocol):
+class Aggregator(Protocol):
     """From {name: [N, ...]} to {name: [...]}."""
 
     def __call__(self, gradients: Parameters) -> Parameters: ...
