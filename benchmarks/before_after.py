@@ -9,7 +9,6 @@ each in a process of its own that imports the package from its own checkout.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import torch
 from iterations import among, ceiling_seconds, conditions, declared, over_iterations, part, total
-from measuring import Record, beside, machine, store, three_digits
+from measuring import Record, beside, command, machine, parsed, store, three_digits
 
 from metarl_exp.markdown import pipes
 
@@ -77,18 +76,13 @@ def table(results: Record) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("before", nargs="?", type=Path, help="a checkout of the commit to compare with")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of these settings")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each side")
     parser.add_argument("--iterations", type=int, default=2, help="meta-iterations of a turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch and MuJoCo")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the measurements are written")
-    parser.add_argument("--render", type=Path, metavar="FILE.json", help="only show the table of stored results")
-    arguments = parser.parse_args()
-    if arguments.render:
-        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
-        return
+    arguments = parsed(parser, table)
     if arguments.before is None:
         parser.error("which checkout to compare with?")
     try:

@@ -11,8 +11,6 @@ settings that are measured and keeps the others that FILE.json has.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -21,7 +19,7 @@ from statistics import median
 
 import torch
 import yaml
-from measuring import Record, beside, machine, quiet, start, store, three_digits, wait_for_quiet
+from measuring import Record, beside, command, machine, parsed, quiet, start, store, three_digits, wait_for_quiet
 from operations import Network, needed
 from phases import PRODUCT, REST
 from subject import Subject, facts
@@ -252,17 +250,12 @@ def among(named: Record, only: Sequence[str]) -> Record:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of these settings")
     parser.add_argument("--overrides", nargs="+", default=[], metavar="KEY=VALUE", help="of this one instead")
     parser.add_argument("--iterations", type=int, default=4, help="meta-iterations of each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch and MuJoCo")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the measurements are written")
-    parser.add_argument("--render", type=Path, metavar="FILE.json", help="only show the tables of stored results")
-    arguments = parser.parse_args()
-    if arguments.render:
-        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
-        return
+    arguments = parsed(parser, table)
     try:
         require_integer("--iterations", arguments.iterations, low=1)
         require_integer("--threads", arguments.threads, low=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -111,6 +112,23 @@ def store(results: Record, path: Path | None) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def command(doc: str | None) -> argparse.ArgumentParser:
+    """The command line of a benchmark: where its results are written, and whether stored ones are only shown."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the measurements are written")
+    parser.add_argument("--render", type=Path, metavar="FILE.json", help="only show stored results")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, table: Callable[[Record], str]) -> argparse.Namespace:
+    """The arguments of a benchmark that is to measure; with `--render`, prints the table of stored results and ends."""
+    arguments = parser.parse_args()
+    if arguments.render:
+        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
+        raise SystemExit(0)
+    return arguments
 
 
 def gemm_ceiling(tasks: int, rows: int, size_in: int, size_out: int) -> float:

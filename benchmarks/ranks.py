@@ -14,20 +14,17 @@ from __future__ import annotations
 import metarl_exp  # noqa: F401  before torch, whose threads it tells how to wait
 
 # isort: split
-import argparse
-import json
 import multiprocessing
 import os
 import socket
 import sys
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
 import torch
-from measuring import QUIET, machine, others_seconds, store, three_digits, wait_for_quiet
+from measuring import QUIET, command, machine, others_seconds, parsed, store, three_digits, wait_for_quiet
 from meta_iteration import PackageLearner, Setting
 
 from metarl_exp.algorithm.meta_learner import Learner
@@ -130,15 +127,10 @@ def table(results: Record) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("--iterations", type=int, default=5, help="meta-iterations of each, beside the first")
     parser.add_argument("--impatient", action="store_true", help="do not wait until the machine is idle")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the measurements are written")
-    parser.add_argument("--render", type=Path, metavar="FILE.json", help="only show stored results")
-    arguments = parser.parse_args()
-    if arguments.render:
-        print(table(json.loads(arguments.render.read_text(encoding="utf-8"))))
-        return
+    arguments = parsed(parser, table)
     results = measure(Setting(), arguments.iterations, not arguments.impatient)
     print(table(results))
     store(results, arguments.output)

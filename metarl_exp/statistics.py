@@ -9,6 +9,7 @@ infinitely wide. Every function raises ValueError for arrays of another shape, a
 
 import math
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -18,7 +19,6 @@ from scipy import stats
 from metarl_exp.validation import require_integer, require_number
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
 MOST_PAIRS = 40  # whose sign flips are all counted: 2^20 sums of either half
 
 
@@ -114,31 +114,63 @@ def whole_runs(scores: np.ndarray, resamples: int, generator: np.random.Generato
 Resampling = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # such as the one above
 
 
+@dataclass(frozen=True)
+class Bootstrap:
+    """Percentile bootstrap: the confidence of its intervals, the number of resamples and how they are drawn.
+
+    The same `seed` gives the same interval. Raises ValueError for a number out of range.
+    """
+
+    confidence: float = CONFIDENCE
+    resamples: int = 2000
+    seed: int = 0
+    resampling: Resampling = whole_runs
+
+    def __post_init__(self) -> None:
+        require_number("confidence", self.confidence, above=0, below=1)
+        require_integer("resamples", self.resamples, low=1)
+        require_integer("seed", self.seed, low=0)
+
+    def intervals(
+        self, statistic: Callable[..., np.ndarray], *samples: np.ndarray, shape: tuple[int, ...] = ()
+    ) -> list[Interval]:
+        """Intervals of a statistic of samples [runs, tasks], which has this shape; n is the fewest runs."""
+        generator = np.random.default_rng(self.seed)
+        drawn = statistic(*(self.resampling(sample, self.resamples, generator) for sample in samples))
+        if np.shape(drawn) != (self.resamples, *shape):  # np.mean of all resamples would pass for a certain number
+            raise ValueError(f"statistic={statistic!r}: must take [..., runs, tasks] to [...], gave {np.shape(drawn)}")
+        value = np.asarray(statistic(*samples), dtype=float)
+        n = min(map(len, samples))
+        if n < 2:
+            low, high = np.full_like(value, -math.inf), np.full_like(value, math.inf)
+        else:
+            low, high = np.quantile(drawn, [0.5 - self.confidence / 2, 0.5 + self.confidence / 2], axis=0)
+        ends = np.stack([value, low, high], axis=-1).reshape(-1, 3).tolist()
+        return [Interval(value, low, high, n) for value, low, high in ends]
+
+
+DEFAULT = Bootstrap()
+
+
 def bootstrap_interval(
     scores: np.ndarray,
     statistic: Callable[[np.ndarray], np.ndarray],
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    resampling: Resampling = whole_runs,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> Interval:
     """A statistic of scores [runs, tasks] and its percentile bootstrap interval.  [efron1993, Ch. 13]
 
-    `statistic` takes arrays [..., runs, tasks] to [...], as `iqm` does; the same `seed` gives the same interval. A
-    percentile interval is too narrow for few runs: a 95 % one of the mean of normal runs covers it in 75 % of cases for
-    3 runs (it is then the range of the runs), in 84 % for 5 and in 90 % for 10.
+    `statistic` takes arrays [..., runs, tasks] to [...], as `iqm` does. A percentile interval is too narrow for few
+    runs: a 95 % one of the mean of normal runs covers it in 75 % of cases for 3 runs (it is then the range of the
+    runs), in 84 % for 5 and in 90 % for 10.
     """
     scores = _finite("scores", scores, "[runs, tasks]", (2,))
-    return _bootstrap([scores], statistic, (), confidence, resamples, seed, resampling)[0]
+    return bootstrap.intervals(statistic, scores)[0]
 
 
 def probability_of_improvement(
     x: np.ndarray,
     y: np.ndarray,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    resampling: Resampling = whole_runs,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> Interval:
     """P(X > Y) + ½ P(X = Y), mean over tasks, for a run of x and one of y.  [agarwal2021rliable, Sec. 4]
 
@@ -149,16 +181,13 @@ def probability_of_improvement(
     x, y = (_finite(name, scores, "[runs, tasks]", (2,)) for name, scores in (("x", x), ("y", y)))
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"y.shape={y.shape}: must have the {x.shape[1]} tasks of x")
-    return _bootstrap([x, y], _share_of_wins, (), confidence, resamples, seed, resampling)[0]
+    return bootstrap.intervals(_share_of_wins, x, y)[0]
 
 
 def performance_profile(
     scores: np.ndarray,
     thresholds: np.ndarray,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    resampling: Resampling = whole_runs,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> list[Interval]:
     """For each threshold τ [n], the share of the runs × tasks of `scores` above it.  [agarwal2021rliable, Sec. 4]
 
@@ -170,34 +199,7 @@ def performance_profile(
     def shares(scores: np.ndarray) -> np.ndarray:
         return np.stack([(scores > threshold).mean((-2, -1)) for threshold in thresholds], axis=-1)
 
-    return _bootstrap([scores], shares, thresholds.shape, confidence, resamples, seed, resampling)
-
-
-def _bootstrap(
-    samples: Sequence[np.ndarray],
-    statistic: Callable[..., np.ndarray],
-    shape: tuple[int, ...],
-    confidence: float,
-    resamples: int,
-    seed: int,
-    resampling: Resampling,
-) -> list[Interval]:
-    """Percentile intervals of a statistic of samples [runs, tasks], which has this shape; n is the fewest runs."""
-    require_number("confidence", confidence, above=0, below=1)
-    require_integer("resamples", resamples, low=1)
-    require_integer("seed", seed, low=0)
-    generator = np.random.default_rng(seed)
-    drawn = statistic(*(resampling(sample, resamples, generator) for sample in samples))
-    if np.shape(drawn) != (resamples, *shape):  # np.mean of all resamples would pass for a certain number
-        raise ValueError(f"statistic={statistic!r}: must take [..., runs, tasks] to [...], gave {np.shape(drawn)}")
-    value = np.asarray(statistic(*samples), dtype=float)
-    n = min(map(len, samples))
-    if n < 2:
-        low, high = np.full_like(value, -math.inf), np.full_like(value, math.inf)
-    else:
-        low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
-    ends = np.stack([value, low, high], axis=-1).reshape(-1, 3).tolist()
-    return [Interval(value, low, high, n) for value, low, high in ends]
+    return bootstrap.intervals(shares, scores, shape=thresholds.shape)
 
 
 def _share_of_wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:

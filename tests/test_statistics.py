@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from metarl_exp.statistics import (
+    Bootstrap,
     bootstrap_interval,
     holm,
     iqm,
@@ -76,7 +77,7 @@ def test_a_t_interval_over_seeds_covers_what_it_says(n):
 @pytest.mark.parametrize(("n", "documented"), [(3, 0.75), (5, 0.84), (10, 0.90)])
 def test_a_bootstrap_interval_of_few_runs_is_too_narrow_by_what_its_docstring_says(n, documented):
     samples = np.random.default_rng(n).normal(size=(600, n, 1))
-    intervals = [bootstrap_interval(sample, mean, resamples=500) for sample in samples]
+    intervals = [bootstrap_interval(sample, mean, Bootstrap(resamples=500)) for sample in samples]
     assert coverage(intervals) == pytest.approx(documented, abs=binomial_error(documented, 600))
 
 
@@ -89,7 +90,7 @@ def test_the_bootstrap_interval_of_three_runs_is_their_range():
 def test_tasks_of_a_run_are_not_independent():
     """Trap 17: over tasks × seeds as if they were independent, an interval misses what new seeds would give."""
     samples = [scores_of(5, tasks=40, seed=seed) for seed in range(200)]
-    within = (bootstrap_interval(scores, mean, resamples=200, resampling=within_tasks) for scores in samples)
+    within = (bootstrap_interval(scores, mean, Bootstrap(resamples=200, resampling=within_tasks)) for scores in samples)
     assert coverage(within) < 0.5
     assert coverage(t_interval(scores.ravel()) for scores in samples) < 0.5
     seeds = coverage(paired_difference(scores, np.zeros((5, 40))) for scores in samples)
@@ -136,7 +137,7 @@ def resampled_by_scipy(statistic, *samples, resampling):
 @pytest.mark.parametrize("resampling", [whole_runs, within_tasks])
 def test_runs_are_resampled_as_scipy_does_it(runs, resampling):
     scores = scores_of(runs)
-    ours = bootstrap_interval(scores, iqm, resamples=10_000, resampling=resampling)
+    ours = bootstrap_interval(scores, iqm, Bootstrap(resamples=10_000, resampling=resampling))
     theirs = resampled_by_scipy(iqm, scores, resampling=resampling)
     assert ours[1:3] == pytest.approx(theirs, abs=0.05 * (theirs.high - theirs.low))
     assert (ours.mean, ours.n) == (iqm(scores), runs)
@@ -152,20 +153,20 @@ def test_the_variance_of_a_resampled_mean(runs):
         return drawn[-1]
 
     for resampling in (whole_runs, within_tasks):
-        bootstrap_interval(scores, recorded, resamples=50_000, resampling=resampling)
+        bootstrap_interval(scores, recorded, Bootstrap(resamples=50_000, resampling=resampling))
     whole, _, within, _ = drawn
     assert whole.var() == pytest.approx(scores.mean(1).var() / runs, rel=0.05)
     assert within.var() == pytest.approx(scores.var(0).mean() / (runs * 7), rel=0.05)
 
 
 def test_a_seed_gives_its_interval():
-    scores = scores_of(5)
-    assert bootstrap_interval(scores, iqm, seed=1) == bootstrap_interval(scores, iqm, seed=1)
-    assert bootstrap_interval(scores, iqm, seed=1)[1:3] != bootstrap_interval(scores, iqm, seed=2)[1:3]
+    one, again, other = (bootstrap_interval(scores_of(5), iqm, Bootstrap(seed=seed)) for seed in (1, 1, 2))
+    assert one == again
+    assert one[1:3] != other[1:3]
 
 
 def test_more_confidence_is_wider():
-    narrow, wide = (bootstrap_interval(scores_of(10), iqm, confidence) for confidence in (0.5, 0.95))
+    narrow, wide = (bootstrap_interval(scores_of(10), iqm, Bootstrap(confidence)) for confidence in (0.5, 0.95))
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
@@ -201,7 +202,7 @@ def test_both_samples_of_the_probability_of_improvement_are_resampled_independen
         return (ranks.sum(-2) - n * (n + 1) / 2).mean(-1) / (n * m)
 
     x = scores_of(5) + 0.5
-    ours = probability_of_improvement(x, y, resamples=10_000, resampling=resampling)
+    ours = probability_of_improvement(x, y, Bootstrap(resamples=10_000, resampling=resampling))
     theirs = resampled_by_scipy(by_ranks, x, y, resampling=resampling)
     assert ours[1:3] == pytest.approx(theirs, abs=0.05 * (theirs.high - theirs.low))
 
@@ -228,7 +229,7 @@ def test_a_profile_is_the_share_above_each_threshold(runs):
 def test_the_area_under_a_profile_is_the_mean():
     """∫ P(X > τ) dτ over [0, 1] for scores in there; the midpoint rule is wrong by half a step a score at most."""
     scores, width = np.random.default_rng(0).random((5, 7)), 1e-3
-    profile = performance_profile(scores, np.arange(width / 2, 1, width), resamples=10)
+    profile = performance_profile(scores, np.arange(width / 2, 1, width), Bootstrap(resamples=10))
     assert sum(i.mean for i in profile) * width == pytest.approx(scores.mean(), abs=width / 2)
 
 
@@ -310,9 +311,9 @@ NAN, EMPTY = np.array([[1.0, np.nan]]), np.empty((0, 3))
         (lambda: bootstrap_interval(np.ones(4), iqm), r"^scores.shape=\(4,\): must be \[runs, tasks\]"),
         (lambda: bootstrap_interval(np.ones((2, 3, 4)), iqm), r"^scores.shape=\(2, 3, 4\): must be \[runs, tasks\]"),
         (lambda: bootstrap_interval(NAN, iqm), "^scores has nan: must be finite"),
-        (lambda: bootstrap_interval(np.ones((2, 2)), iqm, confidence=1.0), "^confidence=1.0: must be a number"),
-        (lambda: bootstrap_interval(np.ones((2, 2)), iqm, resamples=0), "^resamples=0: must be an integer ≥ 1"),
-        (lambda: bootstrap_interval(np.ones((2, 2)), iqm, seed=-1), "^seed=-1: must be an integer ≥ 0"),
+        (lambda: Bootstrap(confidence=1.0), "^confidence=1.0: must be a number"),
+        (lambda: Bootstrap(resamples=0), "^resamples=0: must be an integer ≥ 1"),
+        (lambda: Bootstrap(seed=-1), "^seed=-1: must be an integer ≥ 0"),
         (lambda: bootstrap_interval(np.ones((2, 2)), np.mean), r"^statistic=.*: must take \[..., runs, tasks\] to"),
         (lambda: bootstrap_interval(np.ones((2, 3)), lambda s: s.mean(-2)), r"to \[...\], gave \(2000, 3\)"),
         (lambda: probability_of_improvement(NAN, NAN), "^x has nan"),

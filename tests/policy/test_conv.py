@@ -9,6 +9,7 @@ from metarl_exp.maths.parameters import stack
 from metarl_exp.policy import CategoricalHead, Conv, GaussianHead
 from metarl_exp.policy.conv import convolution
 from metarl_exp.types import Spec
+from tests.policy.stacked import assert_tasks_apart, double, perturbed
 
 IMAGE = [2, 5, 4]
 KINDS = pytest.mark.parametrize("kind", [GaussianHead, CategoricalHead])
@@ -19,16 +20,6 @@ def make(kind, image=IMAGE, filters=(3, 2), kernel_size=2, stride=1, size=40, se
     head = kind(spec) if spec.discrete else kind(0.7, 1e-6, 100.0, spec)
     generator = torch.Generator().manual_seed(seed)
     return Conv(image, filters, kernel_size, stride, hidden, "tanh", head, generator, torch.float64)
-
-
-def double(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def perturbed(policy, num_tasks):
-    """Other parameters for each task."""
-    stacked = stack(dict(policy.named_parameters()), num_tasks)
-    return {name: x + 0.1 * double(*x.shape, seed=i) for i, (name, x) in enumerate(stacked.items())}
 
 
 @KINDS
@@ -47,19 +38,7 @@ def test_is_torch_s_own_network(kind, shape, kernel_size, stride):
 @KINDS
 @pytest.mark.parametrize("shape", [(6, 2, 40), (6, 2, 4, 40)])
 def test_each_task_uses_its_own_parameters(kind, shape):
-    """The stack in one call equals one call for each task, with its derivatives."""
-    policy = make(kind)
-    parameters = {name: x.requires_grad_() for name, x in perturbed(policy, 6).items()}
-    x = double(*shape)
-    together = policy(parameters, x)
-    alone = [policy({name: p[i] for name, p in parameters.items()}, x[i : i + 1]) for i in range(6)]
-    for found, *expected in zip(together, *alone, strict=True):
-        torch.testing.assert_close(found, torch.cat(expected), rtol=1e-12, atol=1e-13)
-    found, expected = (
-        torch.autograd.grad(sum(o.sin().sum() for d in ds for o in d), list(parameters.values()))
-        for ds in ([together], alone)
-    )
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+    assert_tasks_apart(make(kind), double(*shape))
 
 
 def test_both_derivatives_of_a_grouped_convolution_are_right():

@@ -12,15 +12,12 @@ from metarl_exp.algorithm.objective import MAML, MetaBatch, MetaFunction
 from metarl_exp.maths.parameters import flatten, stack, unflatten
 from metarl_exp.policy import RNN, CategoricalHead, GaussianHead
 from metarl_exp.types import Experience, Spec
+from tests.policy.stacked import double
 
 CONTINUOUS, DISCRETE = Spec(3, 2, False, 5), Spec(3, 4, True, 5)
 CELLS = pytest.mark.parametrize("cell", ["gru", "lstm"])
 HEADS = {"gaussian": GaussianHead(0.7, 1e-6, 100.0, CONTINUOUS), "categorical": CategoricalHead(DISCRETE)}
 KINDS = pytest.mark.parametrize("kind", HEADS)
-
-
-def double(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def make(kind, cell, hidden=4):

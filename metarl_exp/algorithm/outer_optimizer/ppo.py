@@ -28,10 +28,10 @@ class PPO(TorchOptimizer):
         self,
         optimizer: str,
         lr: float,
-        settings: dict[str, Any],
         epochs: int,
         minibatches: int,
         max_kl: float | None,
+        settings: dict[str, Any],
         scheduler: Mapping[str, Any] | None = None,
         max_gradient_norm: float | None = None,
     ) -> None:

@@ -3,31 +3,22 @@
 import pytest
 import torch
 
-from metarl_exp.tasks.mujoco import (
-    AntDirection,
-    AntGoal,
-    AntVelocity,
-    HalfCheetahDirection,
-    HalfCheetahVelocity,
-    HopperBody,
-    HumanoidDirection,
-    Walker2dBody,
-)
+from metarl_exp.tasks import mujoco
 
 DISTRIBUTIONS = {
-    "half_cheetah": lambda: HalfCheetahDirection("gymnasium", 100),
-    "half_cheetah_rllab": lambda: HalfCheetahDirection("rllab", 200),
-    "half_cheetah_velocity": lambda: HalfCheetahVelocity("gymnasium", 200, [0.0, 3.0]),
-    "half_cheetah_velocity_rllab": lambda: HalfCheetahVelocity("rllab", 200, [0.0, 2.0]),
-    "ant": lambda: AntDirection("gymnasium", 200),
-    "ant_rllab": lambda: AntDirection("rllab", 200),
-    "ant_velocity": lambda: AntVelocity("gymnasium", 200, [0.0, 3.0], 0.0),
-    "ant_velocity_rllab": lambda: AntVelocity("rllab", 200, [0.0, 3.0], 1.0),
-    "ant_goal": lambda: AntGoal("gymnasium", 200, "disc", 3.0, 4.0),
-    "ant_goal_rllab": lambda: AntGoal("rllab", 200, "square", 3.0, 4.0),
-    "walker2d": lambda: Walker2dBody("gymnasium", 200, 3.0),
-    "hopper": lambda: HopperBody("gymnasium", 200, 3.0),
-    "humanoid": lambda: HumanoidDirection("gymnasium", 200),
+    "half_cheetah": lambda: mujoco.HalfCheetahDirection("gymnasium", 100),
+    "half_cheetah_rllab": lambda: mujoco.HalfCheetahDirection("rllab", 200),
+    "half_cheetah_velocity": lambda: mujoco.HalfCheetahVelocity("gymnasium", 200, [0.0, 3.0]),
+    "half_cheetah_velocity_rllab": lambda: mujoco.HalfCheetahVelocity("rllab", 200, [0.0, 2.0]),
+    "ant": lambda: mujoco.AntDirection("gymnasium", 200),
+    "ant_rllab": lambda: mujoco.AntDirection("rllab", 200),
+    "ant_velocity": lambda: mujoco.AntVelocity("gymnasium", 200, [0.0, 3.0], 0.0),
+    "ant_velocity_rllab": lambda: mujoco.AntVelocity("rllab", 200, [0.0, 3.0], 1.0),
+    "ant_goal": lambda: mujoco.AntGoal("gymnasium", 200, "disc", 3.0, 4.0),
+    "ant_goal_rllab": lambda: mujoco.AntGoal("rllab", 200, "square", 3.0, 4.0),
+    "walker2d": lambda: mujoco.Walker2dBody("gymnasium", 200, 3.0),
+    "hopper": lambda: mujoco.HopperBody("gymnasium", 200, 3.0),
+    "humanoid": lambda: mujoco.HumanoidDirection("gymnasium", 200),
 }
 
 
