@@ -69,7 +69,7 @@ def installed_memory() -> float:
 def require_text(field: str, value: object, meaning: str) -> None:
     """Raise ValueError unless value is a text that is not empty; `meaning` is what it stands for."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError(f"{field}={value!r}: must be {meaning} (one that is a number wants quotes: \"{field}='5'\")")
+        raise ValueError(f"{field}={value!r}: must be {meaning} (a number needs quotes: \"{field}='5'\")")
 
 
 def require_flag(field: str, value: object) -> None:

@@ -157,7 +157,7 @@ class Optimal:
 
     def start(self, tasks: Tensor, distribution: TaskDistribution, episodes: int, generator: torch.Generator) -> None:
         if not isinstance(distribution, TabularMDP):
-            raise ValueError(f"tasks={type(distribution).__name__}: this oracle knows the optimum of TabularMDP alone")
+            raise ValueError(f"tasks={type(distribution).__name__}: this oracle knows the optimum of TabularMDP only")
         self.plan = optimal_action_values(distribution.mdps(tasks), distribution.spec.horizon).argmax(-1)
         self.instance, self.step = torch.arange(len(tasks)), 0
 

@@ -209,7 +209,7 @@ def value_loss_of(policy: Policy, parameters: Parameters, experience: Experience
     Raises ValueError if the policy has no critic, or the experience no targets for one.
     """
     if not isinstance(policy, Critic) or experience.targets is None:
-        raise ValueError("a value loss needs a policy with a critic, and its targets: take advantage=critic")
+        raise ValueError("a value loss needs a policy with a critic and value targets: take advantage=critic")
     return value_loss(policy.values(parameters, experience.observations), experience.targets, experience.mask)
 
 

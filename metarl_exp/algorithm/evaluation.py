@@ -87,8 +87,9 @@ class Evaluation:
         adapts = learner.adaptation.inner_steps > 0 or isinstance(learner.task_distribution, Divisible)
         if self.best_by == "training_return" and not adapts:
             raise ValueError(
-                "evaluation.best_by=training_return with adaptation.inner_steps=0: each batch has other tasks, and "
-                "without adaptation the iterate with the easiest would be the best; take evaluation.best_by=validation"
+                "evaluation.best_by=training_return with adaptation.inner_steps=0: every batch has its own tasks, "
+                "and without adaptation the iterate with the easiest ones would win; "
+                "take evaluation.best_by=validation"
             )
 
     def with_best_step_size(self, learner: Learner, theta: Parameters) -> Evaluation:

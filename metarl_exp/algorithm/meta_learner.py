@@ -82,13 +82,13 @@ class Learner:
         objective.check_compatible(adaptation, outer_optimizer)
         if isinstance(policy, Critic) and isinstance(advantage, GAE):
             raise ValueError(
-                f"advantage=gae with policy={type(policy).__name__}: the linear baseline takes the place of its "
-                "critic, whose values nothing would use; take advantage=critic, or a policy without a critic"
+                f"advantage=gae with policy={type(policy).__name__}: the linear baseline would replace the policy's "
+                "critic, which nothing would use; take advantage=critic, or a policy without a critic"
             )
         if isinstance(task_distribution, Divisible) and adaptation.inner_steps > 0:
             raise ValueError(
-                f"adaptation.inner_steps={adaptation.inner_steps} with trials of several episodes: a trial is where a "
-                "policy adapts without gradients, by what it remembers; take adaptation=none, or trial_episodes=null"
+                f"adaptation.inner_steps={adaptation.inner_steps} with trials of several episodes: within a trial a "
+                "policy adapts by its memory, without gradient steps; take adaptation=none, or trial_episodes=null"
             )
         if environment_timeout is not None:
             require_number("environment_timeout", environment_timeout, above=0)

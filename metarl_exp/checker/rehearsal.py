@@ -179,18 +179,17 @@ def require_repeatable(distribution: TaskDistribution, allow_stateful: bool, lim
         written = overwritten(distribution, others, actions)
         repetition = Repetition(None, None) if allow_stateful else repeat(distribution, tasks, others, actions)
     if written:
-        raise ValueError(f"tasks: environments write to {written[0]} after it was handed over: make a copy")
+        raise ValueError(f"tasks: environments write to {written[0]} after returning it: return a copy")
     if repetition.second_time:
         raise ValueError(
-            f"tasks: the same episodes have other numbers the second time: {repetition.second_time}. An environment or "
-            "wrapper remembers earlier episodes, or draws from a generator that no seed reaches, or looks at the "
-            "clock: no run continues bit for bit, and an evaluation depends on those before; allow_stateful=true "
-            "trains all the same"
+            f"tasks: the same episodes, played twice, differ: {repetition.second_time}. An environment or wrapper "
+            "remembers earlier episodes, draws from an unseeded generator or reads the clock: no run would continue "
+            "bit for bit, and an evaluation would depend on earlier ones; allow_stateful=true trains anyway"
         )
     if repetition.in_company and not isinstance(distribution, Divisible):  # a trial waits for those beside it
         raise ValueError(
-            f"tasks: the same episodes have other numbers beside other tasks: {repetition.in_company}. Environments "
-            "share something, such as an attribute of their class; allow_stateful=true trains all the same"
+            f"tasks: the same episodes differ when played beside other tasks: {repetition.in_company}. Environments "
+            "share state, such as an attribute of their class; allow_stateful=true trains anyway"
         )
 
 

@@ -91,7 +91,7 @@ def require_current(study: Study, stored: Mapping[str, Any], rows: Iterable[Row]
         identify = functools.partial(identified, environment["_target_"], distribution, settings={})
         changes = provenance.changes(record | {"environment": known["environment"]}, identify)
         if changes:
-            raise ValueError(f"row {row.name!r} is of other code: {'; '.join(changes)}; --again plays it again")
+            raise ValueError(f"row {row.name!r} was played by other code: {'; '.join(changes)}; --again plays it again")
 
 
 def cost(study: Study, stored: Mapping[str, Any]) -> Cost:

@@ -67,7 +67,7 @@ class Filming:
         if isinstance(self.tasks, int):
             return list(range(min(self.tasks, available)))
         if max(self.tasks) >= available:
-            raise ValueError(f"tasks={self.tasks}: there are test tasks 0 … {available - 1}")
+            raise ValueError(f"tasks={self.tasks}: must be test tasks from 0 to {available - 1}")
         return list(self.tasks)
 
 
@@ -146,7 +146,7 @@ def photographed(
     again = before_and_after(measure(watch={0: before, evaluation.steps: after}.get), len(episodes))
     for one, two in zip(chain(*episodes), chain(*again), strict=True):
         if not torch.equal(one.rewards, two.rewards):
-            raise ValueError("the environments went another way with the same seed: they cannot be filmed")
+            raise ValueError("the environments behave differently with the same seed, so they cannot be filmed")
     return [[film.picture(camera.frames[task]) for camera in (before, after)] for task in range(len(episodes))]
 
 

@@ -66,7 +66,7 @@ def on_common_grid(method: str, curve: Curve, average: int = 1) -> Curve:
     start = max(row.min(initial=np.inf) for row, _ in seeds)
     end = min(row.max(initial=-np.inf) for row, _ in seeds)
     if start >= end:
-        raise ValueError(f"{method}: seeds have no part of x in common")
+        raise ValueError(f"{method}: the seeds share no range of x")
     grid = np.linspace(start, end, longest)
     return Curve(grid, np.stack([np.interp(grid, row, values) for row, values in seeds]))
 

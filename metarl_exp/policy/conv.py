@@ -43,7 +43,8 @@ def features(observation_size: int, image: Sequence[int], filters: Sequence[int]
         require_integer("policy.image", value, low=1)
     if prod(image) != observation_size:
         raise ValueError(
-            f"policy.image={list(image)}: has {prod(image)} numbers, these tasks' observations {observation_size}"
+            f"policy.image={list(image)}: has {prod(image)} numbers, but these tasks' observations have "
+            f"{observation_size}"
         )
     sides = image[1:]
     for _ in filters:
@@ -51,7 +52,7 @@ def features(observation_size: int, image: Sequence[int], filters: Sequence[int]
         if min(sides) < 1:
             raise ValueError(
                 f"policy.filters={list(filters)} with kernel_size={kernel_size} and stride={stride}: "
-                f"too many for policy.image={list(image)}, nothing is left of it"
+                f"too many layers for policy.image={list(image)}, of which no pixel is left"
             )
     return [image[0], *filters][-1] * prod(sides)
 

@@ -53,7 +53,7 @@ class GaussianHead:
         if spec.discrete:
             raise ValueError(
                 f"a Gaussian policy needs continuous actions, these tasks have {spec.action_size} discrete ones: "
-                "use policy=mlp or the like, which take the head that fits (in Python CategoricalMLP, CategoricalHead)"
+                "take policy=mlp, whose head fits the tasks (in Python CategoricalMLP or CategoricalHead)"
             )
         require_number("policy.min_std", min_std, above=0)
         require_number("policy.max_std", max_std, above=min_std * math.exp(2))
@@ -86,7 +86,7 @@ class CategoricalHead:
         if not spec.discrete:
             raise ValueError(
                 "a categorical policy needs discrete actions, these are continuous: "
-                "use policy=mlp or the like, which take the head that fits (in Python GaussianMLP, GaussianHead)"
+                "take policy=mlp, whose head fits the tasks (in Python GaussianMLP or GaussianHead)"
             )
         self.spec = spec
 

@@ -51,9 +51,9 @@ def _require_whole(path: Path, archive: bytes) -> None:
     opened = zipfile.ZipFile(io.BytesIO(archive))
     if opened.comment:
         if opened.comment != digest(archive[: -len(opened.comment) - 2]).encode():
-            raise CheckpointError(f"{path} is damaged: its content is not what its SHA-256 is of")
+            raise CheckpointError(f"{path} is damaged: its content does not match its SHA-256")
     elif member := opened.testzip():
-        raise CheckpointError(f"{path} is damaged: {member} is not what its CRC-32 is of")
+        raise CheckpointError(f"{path} is damaged: {member} does not match its CRC-32")
 
 
 def save_latest(folder: Path, state: dict[str, Any]) -> None:

@@ -134,7 +134,7 @@ def read_yaml(path: Path, *keys: str) -> Any:
 def _require_digest(path: Path, found: str, content: bytes) -> None:
     if found != digest(content):
         raise DamagedFile(
-            f"{path}: its content is not what its {DIGEST} is of: damaged, or changed by hand, which takes that out"
+            f"{path}: its content does not match its {DIGEST}: damaged, or edited by hand; an edited file has none"
         )
 
 

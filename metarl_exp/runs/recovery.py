@@ -47,7 +47,7 @@ def find(folder: RunFolder, fingerprint: str, seed: int) -> Found:
     damaged = [f"{reason}; made again" for reason in damaged]
     if lost and (ended or checkpoint.kept(folder.path)):
         if state is None or "provenance" not in state:
-            raise FolderRefused("; ".join([lost, *refused.values(), f"no checkpoint says what it said; {AGAIN}"]))
+            raise FolderRefused("; ".join([lost, *refused.values(), f"no checkpoint holds its content; {AGAIN}"]))
         folder.write_json("provenance.json", state["provenance"])
         damaged.append(f"{lost}; written again, from a checkpoint")
     elif lost:  # the run begins

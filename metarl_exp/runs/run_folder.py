@@ -105,7 +105,9 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if links := self.links_out():
-            raise FolderRefused(f"{self.path} has links out of it, where a run would write: {', '.join(links)}")
+            raise FolderRefused(
+                f"links lead out of {self.path}, and a run would write through them: {', '.join(links)}"
+            )
         with self._lock_file() as file:
             if file is not None:
                 self._take(file)
@@ -264,6 +266,6 @@ class RunFolder:
                 raise DamagedFile(f"{self.metrics}: line {number + 1} is not JSON") from None
             require_key(self.metrics, record, "iteration")
             if iterations is not None and record["iteration"] != number:
-                raise DamagedFile(f"{self.metrics}: line {number + 1} is not that of iteration {number}")
+                raise DamagedFile(f"{self.metrics}: line {number + 1} does not belong to iteration {number}")
             records.append(record)
         return records

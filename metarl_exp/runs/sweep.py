@@ -83,7 +83,7 @@ class Sweep:
         with making_sense_of(self.record):
             jobs = [Job(**job) for job in content["jobs"]]
             if not all(isinstance(word, str) for job in jobs for word in (job.folder, *job.overrides)):
-                raise TypeError("a folder or an override that is no string")
+                raise TypeError("a folder or an override that is not a string")
         for job in jobs:
             if not Path(job.folder).name or Path(job.folder).is_absolute() or ".." in Path(job.folder).parts:
                 raise DamagedFile(f"{self.record}: the folder of a job, {job.folder!r}, is not in {self.root}")
@@ -220,11 +220,11 @@ def _folder_status(folder: RunFolder, job: Job | None, asked: Asked) -> JobStatu
     elif state == "running":
         state, reason = "interrupted", "killed: no process holds it"
     elif state == "missing" and provenance:
-        raise DamagedFile(f"{folder.path / 'status.json'}: there is none, of a run that had begun")
+        raise DamagedFile(f"{folder.path / 'status.json'}: missing, although the run had begun")
     elif state == "finished":
         for name, there in (("provenance.json", provenance), ("evaluation.json", folder.evaluation())):
             if there is None:
-                raise DamagedFile(f"{folder.path / name}: there is none, of a run that has finished")
+                raise DamagedFile(f"{folder.path / name}: missing, although the run has finished")
         with making_sense_of(folder.path / "provenance.json"):
             modules = asked((provenance or {}).get("sources") or {})
         reason = f"the code of {' and '.join(modules)} has changed since" if modules else reason
@@ -235,7 +235,7 @@ def _overrides(folder: RunFolder) -> list[str]:
     path = folder.path / ".hydra" / "overrides.yaml"
     overrides = read_yaml(path) if path.is_file() else []
     if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
-        raise DamagedFile(f"{path}: it is no list of overrides")
+        raise DamagedFile(f"{path}: not a list of overrides")
     return overrides
 
 

@@ -93,7 +93,9 @@ class PublishedNumbers:
             require_choice(f"published.{key}", str(value), unique(str(r.get(key)) for r in self.results))
         found = [r for r in self.results if sought.items() <= r.items()]
         if len(found) > 1:
-            raise ValueError(f"published={sought!r}: {len(found)} numbers are so; more keys would tell them apart")
+            raise ValueError(
+                f"published={sought!r}: {len(found)} published numbers match; add keys that tell them apart"
+            )
         if not found:
             return None
         return Published(found[0]["value"], found[0]["verification"])

@@ -111,7 +111,7 @@ class Study:
             names = [x.name for x in _require_list(kind, getattr(self, kind))]
             for name in names:
                 if names.count(name) > 1:
-                    raise ValueError(f"{kind}: {name!r} is there {names.count(name)} times; names differ")
+                    raise ValueError(f"{kind}: {name!r} occurs {names.count(name)} times; names must differ")
         for row in (row for row in self.rows if row.against is not None):
             require_choice(f"rows[{row.name}].against", row.against, [r.name for r in self.rows if r is not row])
 
@@ -199,4 +199,4 @@ def _require_seeds(field: str, seeds: Any) -> None:
     for seed in _require_list(field, seeds):
         require_integer(field, seed, low=0)
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{field}={list(seeds)}: every seed once")
+        raise ValueError(f"{field}={list(seeds)}: each seed may occur once")

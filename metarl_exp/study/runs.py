@@ -176,8 +176,8 @@ def require_current(study: Study, today: Today) -> None:
     if found:
         changes = " | ".join(sorted({"; ".join(changes) for changes in found.values()}))
         raise ValueError(
-            f"{study.path}: {len(found)} of its runs are of other code: {changes}; --launch restart=true runs them "
-            "again, and --stored shows the table as it was"
+            f"{study.path}: {len(found)} of its runs were made by other code: {changes}; --launch restart=true runs "
+            "them again, and --stored shows the table as it was"
         )
 
 

@@ -94,7 +94,7 @@ class Number:
         return entry
 
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
-        raise NotImplementedError("columns of Meta-World's tasks do not vary by themselves")
+        raise NotImplementedError("the columns of Meta-World's tasks cannot vary one by one")
 
 
 @cache

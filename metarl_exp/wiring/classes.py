@@ -17,7 +17,7 @@ def class_of(group: str, node: Mapping[Any, Any]) -> Any:
         raise ValueError(f"missing key '{group}._target_': the dotted name of a class")
     found = located(f"{group}._target_", current(str(node["_target_"])))
     if not isinstance(found, type):
-        raise ValueError(f"{group}._target_={node['_target_']!r}: is a {type(found).__name__} and no class")
+        raise ValueError(f"{group}._target_={node['_target_']!r}: is a {type(found).__name__}, not a class")
     return found
 
 

@@ -33,7 +33,7 @@ def component(group: str, node: Mapping[Any, Any], beside: Iterable[str] = (), *
             known = [*allowed, *beside]
             raise ValueError(
                 f"unknown key '{group}.{key}'{nearest(key, known)}: {group} takes {', '.join(known) or 'none'}; "
-                f"~{group}.{key} takes out one that an option or an experiment sets"
+                f"~{group}.{key} removes a key that an option or an experiment sets"
             )
     missing = [n for n, p in takes.items() if p.default is p.empty and n not in keys and n not in wired]
     if missing:
@@ -60,7 +60,7 @@ def _settings(group: str, node: Mapping[Any, Any]) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del values["_target_"]
     for key, target in _targets(values, group):
-        raise ValueError(f"{key}={target!r}: {group} has one class, {group}._target_, and its settings have none")
+        raise ValueError(f"{key}={target!r}: only {group}._target_ names a class, its settings do not")
     return values
 
 

@@ -40,7 +40,7 @@ def compose(overrides: Sequence[str] = (), user_dir: str | None = None, with_hyd
     config = with_current_keys(_composed([*overrides, *search], with_hydra))
     known, found = root_keys(), {str(key) for key in config} - {"hydra"}
     for overlay in sorted(found & set(OVERLAYS)):
-        raise ValueError(f"{overlay}: a file of this group begins with the line «# @package _global_»")
+        raise ValueError(f"{overlay}: a file of this group must begin with the line «# @package _global_»")
     for key in sorted(found - known):
         raise ValueError(unknown_key(key, known))
     for key in sorted(known - found):

@@ -76,7 +76,9 @@ def configuration(run: Path) -> DictConfig:
         raise DamagedFile(f"{path}: not a configuration")
     for key, value in leaves(OmegaConf.to_container(config)):
         if "${" in str(value) or value == "???":
-            raise DamagedFile(f"{path}: {key}={value!r} is to be looked up; a run's configuration holds values alone")
+            raise DamagedFile(
+                f"{path}: {key}={value!r} is missing or an interpolation; a stored run has plain values only"
+            )
     return config
 
 

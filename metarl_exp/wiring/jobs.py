@@ -51,7 +51,7 @@ def plan(
         job = _job(sweep, number, of_job, config)
         if job.folder in jobs:
             same = " ".join(jobs[job.folder].overrides), " ".join(job.overrides)
-            raise ValueError(f"two jobs of this sweep would be one run, {job.folder}: {same[0]} | {same[1]}")
+            raise ValueError(f"two jobs of this sweep have the same configuration, {job.folder}: {same[0]} | {same[1]}")
         jobs[job.folder] = job
     return sweep, list(jobs.values())
 

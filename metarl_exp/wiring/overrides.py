@@ -83,11 +83,11 @@ def _require_known(override: Override, known: set[str], groups: Container[str]) 
     key, written = override.key_or_group, str(override.input_line)
     added = override.is_add() or override.is_force_add()
     if override.package is not None:
-        raise ValueError(f"{written}: a group has one place, its own; write {key}={override.get_value_string()}")
+        raise ValueError(f"{written}: a group stays at its own place; write {key}={override.get_value_string()}")
     if key in known and (override.is_add() or (added and key in groups)):
-        raise ValueError(f"{written}: there is {key!r} already; write {written.lstrip('+')}")
+        raise ValueError(f"{written}: {key!r} exists already; write {written.lstrip('+')}")
     if override.value() == {} and any(name.startswith(f"{key}.") for name in known):
-        raise ValueError(f"{written}: an empty mapping changes nothing; write ~{key}.NAME for what is to go")
+        raise ValueError(f"{written}: an empty mapping changes nothing; write ~{key}.NAME to remove a key")
     if key not in known and not (added and "." in key and key.split(".")[0] in known):
         raise ValueError(unknown_key(key, known))
 
@@ -100,7 +100,7 @@ def _parsed(override: str) -> Override:
     key, equals, value = override.partition("=")
     plain = key and equals and not set(value) & set("'\"$`\\!")
     quoted = f"\"{key}='{value}'\"" if plain else "\"key='é (1)'\""
-    raise ValueError(f"{override!r}: must be key=value; unusual characters want quotes: {quoted}")
+    raise ValueError(f"{override!r}: must be key=value; unusual characters need quotes: {quoted}")
 
 
 @cache  # the runs of a sweep or a study choose few options and many values

@@ -46,6 +46,6 @@ def _refuse_idle(given: Mapping[str, Any], spec: Spec) -> None:
     for key in sorted(given.keys() - fitting(given, spec.discrete)):
         if canonical(given[key]) not in [canonical(option.get(key)) for option in policies().values()]:
             raise ValueError(
-                f"policy.{key}={given[key]!r}: these tasks have {spec.action_size} discrete actions, whose "
-                "probabilities have no deviation; leave it out"
+                f"policy.{key}={given[key]!r}: these tasks have {spec.action_size} discrete actions, and their head "
+                "has no such setting; leave it out"
             )

@@ -28,7 +28,9 @@ def preflight(arguments: argparse.Namespace, place: ProcessInfo) -> Sweep | None
     if only_shows(arguments):
         return None
     if arguments.config_name or arguments.config_path:
-        raise ValueError("--config-name, --config-path: there is one configuration; --config-dir adds options")
+        raise ValueError(
+            "--config-name and --config-path are not supported: --config-dir adds options to the one configuration"
+        )
     if arguments.experimental_rerun:
         raise ValueError("--experimental-rerun: reads a pickle, which can run code; the same command continues a run")
     check_overrides(arguments.overrides, arguments.config_dir)

@@ -81,7 +81,7 @@ def changed_since(run: Path, config: DictConfig, made: bool = True) -> str | Non
     record = RunFolder(run).provenance()
     identify = partial(environments, config) if made and not config.allow_stateful else None
     found = provenance.changes(record, identify) if record else []
-    return f"{run} is a run of other code: {'; '.join(found)}" if found else None
+    return f"{run} was made by other code: {'; '.join(found)}" if found else None
 
 
 def refuse_stale_start(run: Path, config: DictConfig) -> None:

@@ -43,7 +43,7 @@ def load(run: str | Path, which: str = "best", stale: bool = False, trust: bool 
     require_flag("trust", trust)
     config = load_config(run, trust)
     if not stale and (changed := changed_since(Path(run), config)):
-        raise ValueError(f"{changed}; run it again (restart=true), or take it as it is (stale=true)")
+        raise ValueError(f"{changed}; run it again (restart=true), or accept it as it is (stale=true)")
     config.device = str(device_to_read_on(config.device))
     if which != "initial":
         config.init_from = None  # where the run started from: its θ is its own

@@ -290,7 +290,7 @@ def test_weights_that_are_none_are_refused(weight):
 
 def test_the_linear_baseline_beside_a_critic_is_refused():
     chosen = ["policy=mlp_critic", "objective.value_weight=0.5", "outer_optimizer=adam", "tracker=none"]
-    with pytest.raises(ValueError, match="advantage=gae with policy=CriticMLP: the linear baseline takes"):
+    with pytest.raises(ValueError, match="advantage=gae with policy=CriticMLP: the linear baseline would replace"):
         wiring.assemble(wiring.compose(chosen))
     wiring.assemble(wiring.compose([*chosen, "advantage=critic"]))
 
@@ -306,7 +306,7 @@ def test_a_value_loss_without_targets_is_refused():
     untaught = [e._replace(targets=None) for e in function.batch.experiences]
     path.step(untaught[0])
     batch = function.batch._replace(experiences=tuple(untaught), path=path)
-    with pytest.raises(ValueError, match="a value loss needs a policy with a critic, and its targets"):
+    with pytest.raises(ValueError, match="a value loss needs a policy with a critic and value targets"):
         MetaFunction(function.objective, batch, function.like, function.adaptation, Mean())
 
 

@@ -142,15 +142,15 @@ def learner(distribution, **settings):
 
 GOALS = {"goal": {"attribute": "goal", "choice": [[1.0], [2.0], [3.0]]}}
 REFUSED = {  # by deed: which question finds it, and where
-    "counts_episodes": ("the second time", "rewards of step 0, task 0, episode 0: "),
-    "keeps_its_first_task": ("the second time", "rewards of step 0"),
-    "ignores_the_seed": ("the second time", r"start\[1\], task 0"),
-    "samples_its_space": ("the second time", r"start\[1\], task 0"),
-    "draws_when_made": ("the second time", r"start\[0\], task 0"),
-    "looks_at_the_clock": ("the second time", "rewards of step 0"),
-    "draws_from_a_global_generator": ("the second time", "rewards of step 0.*global random generator of numpy"),
-    "shares_an_attribute_of_its_class": ("the second time", "rewards of step 0"),
-    "restores_what_all_copies_share": ("beside other tasks", "rewards of step 1, task 1"),
+    "counts_episodes": ("played twice, differ", "rewards of step 0, task 0, episode 0: "),
+    "keeps_its_first_task": ("played twice, differ", "rewards of step 0"),
+    "ignores_the_seed": ("played twice, differ", r"start\[1\], task 0"),
+    "samples_its_space": ("played twice, differ", r"start\[1\], task 0"),
+    "draws_when_made": ("played twice, differ", r"start\[0\], task 0"),
+    "looks_at_the_clock": ("played twice, differ", "rewards of step 0"),
+    "draws_from_a_global_generator": ("played twice, differ", "rewards of step 0.*global random generator of numpy"),
+    "shares_an_attribute_of_its_class": ("played twice, differ", "rewards of step 0"),
+    "restores_what_all_copies_share": ("played beside other tasks", "rewards of step 1, task 1"),
 }
 
 
@@ -179,14 +179,14 @@ def test_a_value_that_an_environment_rewrites_in_place_is_its_own():
 
 
 def test_workers_are_rehearsed_as_this_process_is():
-    with pytest.raises(ValueError, match="the second time: rewards of step 0, task 0"):
+    with pytest.raises(ValueError, match="played twice, differ: rewards of step 0, task 0"):
         learner(stateful("counts_episodes", workers=2))
 
 
 def test_a_wrapper_that_normalises_by_what_it_has_seen_is_refused_unless_it_may():
     """Its statistics are in no checkpoint, and another set for every copy of the environment."""
     wrapped = {"wrappers": ["gymnasium.wrappers.NormalizeObservation"]}
-    with pytest.raises(ValueError, match=r"the second time: start\[0\], task 0, episode 0"):
+    with pytest.raises(ValueError, match=r"played twice, differ: start\[0\], task 0, episode 0"):
         learner(stateful(**wrapped))
     learner(stateful(**wrapped), allow_stateful=True).train(1)
 
@@ -251,7 +251,7 @@ def test_the_command_refuses_in_one_line_before_there_is_a_folder_and_takes_the_
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
         train.main()
-    assert str(ended.value.code).startswith("metarl-train: tasks: the same episodes have other numbers the second time")
+    assert str(ended.value.code).startswith("metarl-train: tasks: the same episodes, played twice, differ")
     assert "\n" not in str(ended.value.code)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(sys, "argv", [*command, "allow_stateful=true"])

@@ -152,11 +152,11 @@ def test_rows_of_other_code_are_not_kept(study, tmp_path, monkeypatch):
     classical.run(study(columns=columns), QUIET)
     classical.run(study(columns=columns), QUIET)
     (tmp_path / "own_agent.py").write_text(AGENT.replace("True", "False"))
-    with pytest.raises(ValueError, match="row 'five' is of other code: the code of own_agent has changed; --again"):
+    with pytest.raises(ValueError, match="'five' was played by other code: the code of own_agent has changed; --again"):
         classical.run(study(columns=columns), QUIET)
     classical.run(study(columns=columns), QUIET, again=True)
     monkeypatch.setattr(Bandit, "version", 2)
-    with pytest.raises(ValueError, match="row 'five' is of other code: the version of its tasks is 2, was 1; --again"):
+    with pytest.raises(ValueError, match="'five' was played by other code: the version of its tasks is 2, was 1"):
         classical.run(study(columns=columns), QUIET)
     sys.modules.pop("own_agent")
 

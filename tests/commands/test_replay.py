@@ -147,7 +147,7 @@ def test_a_run_that_only_began_has_a_film_of_what_it_has(navigation, tmp_path):
         ("tasks=all", "tasks='all': must be an integer ≥ 1"),
         ("tasks=[]", r"tasks=\[\]: must be an integer ≥ 1"),
         ("tasks=[0,-1]", r"tasks=-1: must be an integer ≥ 0"),
-        ("tasks=[0,6]", r"tasks=\[0, 6\]: there are test tasks 0 … 5"),
+        ("tasks=[0,6]", r"tasks=\[0, 6\]: must be test tasks from 0 to 5"),
         ("tasks", "'tasks': settings are written key=value"),
         ("output=film.mov", "format='mov': allowed are gif, mp4, png, pdf"),
         ("output=film.gif format=png", "ending of output='.gif': allowed are .png"),
@@ -289,7 +289,7 @@ def test_environments_that_cannot_be_filmed_are_refused_at_once(tmp_path):
 
 def test_environments_that_never_do_the_same_twice_are_refused(tmp_path):
     learner = learner_of(Countdown(env=Restless), allow_stateful=True)
-    with pytest.raises(ValueError, match="went another way with the same seed"):
+    with pytest.raises(ValueError, match="behave differently with the same seed"):
         make_film(learner, protocol(), learner.theta, Filming(tasks=[0, 2]), tmp_path / "film.gif")
 
 

@@ -295,8 +295,8 @@ def test_mistakes_end_before_any_folder_is_made(run, tmp_path):
     for refused, reason in {
         "~iterations": "missing key 'iterations'",
         "seed=???": "Missing mandatory value: seed",
-        "--config-name=mine": "there is one configuration",
-        "--config-path=conf": "there is one configuration",
+        "--config-name=mine": "are not supported",
+        "--config-path=conf": "are not supported",
         "--experimental-rerun=config.pickle": "reads a pickle",
     }.items():
         with pytest.raises(SystemExit, match=reason):

@@ -61,8 +61,8 @@ def test_points_are_averaged_block_by_block_and_the_last_one_may_be_smaller():
         ([0, 1], [0, 1], 1, r"MAML: shape \[2\]: must be \[seeds, …\]"),
         ([[0, 1]], [[NAN, NAN]], 1, r"MAML: shape \[1, 2\].*some finite number"),
         ([[0, 1, 1]], [[0, 1, 2]], 1, "MAML: x must rise"),
-        ([[0, 1], [2, 3]], [[0, 1], [0, 1]], 1, "MAML: seeds have no part of x in common"),
-        ([[0, 1], [NAN, NAN]], [[0, 1], [0, 1]], 1, "MAML: seeds have no part of x in common"),
+        ([[0, 1], [2, 3]], [[0, 1], [0, 1]], 1, "MAML: the seeds share no range of x"),
+        ([[0, 1], [NAN, NAN]], [[0, 1], [0, 1]], 1, "MAML: the seeds share no range of x"),
         ([[0, 1]], [[0, 1]], 0, "average=0: must be an integer ≥ 1"),
     ],
 )

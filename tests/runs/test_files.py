@@ -54,7 +54,7 @@ def test_a_digest_is_checked_and_taken_out_however_the_file_is_laid_out(tmp_path
         path.write_bytes(text.encode(errors="backslashreplace"))
         assert read_json(path) == CONTENT
         path.write_bytes(text.replace("1.5", "1.25").encode(errors="backslashreplace"))
-        with pytest.raises(DamagedFile, match=rf"^{path}: its content is not what its sha256 is of"):
+        with pytest.raises(DamagedFile, match=rf"^{path}: its content does not match its sha256"):
             read_json(path)
 
 

@@ -171,7 +171,7 @@ def test_a_finished_run_is_not_shown_after_its_rewards_have_changed(project):
     said = project.refused("tasks=wind")
     assert said.startswith("metarl-train: ")
     paid = "the power of ten of what its tasks show and pay is [0, 1], was [0, 0]"
-    assert f"is a run of other code: the code of wind has changed; {paid}; " in said
+    assert f"was made by other code: the code of wind has changed; {paid}; " in said
     assert said.endswith(AGAIN)
     old = project.run()
     assert "starting" in project.train("tasks=wind", "restart=true")
@@ -358,7 +358,7 @@ def test_a_table_refuses_runs_of_other_code_shows_stored_ones_as_they_were_and_r
     project.edit("wind.py", "reward = -self.x.abs()", "reward = -10 * self.x.abs()")
     for _ in range(2):  # the stored summary alone tells as well
         said = made(project)
-        assert "1 of its runs are of other code: the code of wind has changed; the power of ten of what" in said
+        assert "1 of its runs were made by other code: the code of wind has changed; the power of ten of what" in said
         assert "--launch restart=true" in said
         for folder in project.root.glob("outputs/*/provenance.json"):
             folder.unlink()

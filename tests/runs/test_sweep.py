@@ -340,7 +340,7 @@ def test_a_mistake_in_any_job_ends_the_sweep_before_it_starts(launch, tmp_path):
         "inner_optimizer.lr=0.1,-1": "inner_optimizer.lr=-1",
         "seed=0,1,x": "seed='x'",
         "adaptation.order=first,secnd": "did you mean 'second'",
-        "threads=1,2": "two jobs of this sweep would be one run",
+        "threads=1,2": "two jobs of this sweep have the same configuration",
         "+notes=1,2": "unknown key 'notes'",
         "+adaptation.orders=first,second": "unknown key 'adaptation.orders'",
     }.items():

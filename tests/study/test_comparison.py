@@ -78,7 +78,7 @@ def test_a_single_number_is_found_by_enough_of_its_keys_and_by_no_fewer():
     numbers = PublishedNumbers.of(FILE.parent, declared)
     assert numbers({"method": "MAML"}, {"gradient_steps": 1}) == Published(-11.68, "paper_text+raw_data")
     assert numbers({"method": "MAML"}, None) is None
-    with pytest.raises(ValueError, match=r"'method': 'MAML'}: 4 numbers are so"):
+    with pytest.raises(ValueError, match=r"'method': 'MAML'}: 4 published numbers match"):
         numbers({"method": "MAML"})
     with pytest.raises(ValueError, match=r"published.method='MALM': allowed are .* \(did you mean 'MAML'\?\)"):
         numbers({"method": "MALM"}, {"gradient_steps": 1})

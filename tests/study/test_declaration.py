@@ -21,12 +21,12 @@ def test_a_study_as_it_is_read(laboratory):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"seeds": [0, 0]}, r"seeds=\[0, 0\]: every seed once"),
+        ({"seeds": [0, 0]}, r"seeds=\[0, 0\]: each seed may occur once"),
         ({"seeds": []}, r"seeds=\[\]: must be a list of at least one"),
         ({"seeds": [-1]}, "seeds=-1: must be an integer ≥ 0"),
         ({"statistic": "median"}, "statistic='median': allowed are mean, iqm"),
         ({"statistik": "mean"}, r"unknown key 'statistik' \(did you mean 'statistic'\?\)"),
-        ({"rows": [{"name": "A"}, {"name": "A"}]}, "rows: 'A' is there 2 times; names differ"),
+        ({"rows": [{"name": "A"}, {"name": "A"}]}, "rows: 'A' occurs 2 times; names must differ"),
         ({"rows": [{"name": "A", "against": "A"}]}, r"rows\[A\].against='A'"),
         ({"rows": [{"overrides": []}]}, r"rows\[None\]: missing key 'name'"),
         ({"rows": [{"name": "A", "choose": {"key": "x", "values": [1]}}]}, r"rows\[A\].choose: missing key 'seeds'"),

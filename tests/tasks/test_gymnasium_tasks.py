@@ -418,7 +418,7 @@ def test_a_task_of_it_is_a_gymnasium_environment():
         ({"vary": {"m": {"method": "gain", "uniform": [0, 1]}}}, r"m.method='gain' is no method, but 1.0 \(float\)"),
         (
             {"vary": {"m": {"attribute": "render", "uniform": [0, 1]}}},
-            r"m.attribute='render' is a method; .*say method",
+            r"m.attribute='render' is a method; write `method`",
         ),
         (
             {"vary": {"m": {"attribute": "inner.counts[0]", "uniform": [4.8, 4.9]}}},

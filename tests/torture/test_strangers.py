@@ -292,7 +292,7 @@ def test_a_run_does_not_write_through_links_in_its_folder(place, tally):
     place.link("lock")
     said = trained(place)
     tally("folder made to harm, metarl-train", "refused")
-    assert f"{place.run} has links out of it, where a run would write: lock → {place.own}" in said
+    assert f"links lead out of {place.run}, and a run would write through them: lock → {place.own}" in said
     assert place.own.read_text() == SECRET
 
 

@@ -162,9 +162,11 @@ def test_a_stored_configuration_is_compared_without_its_tasks_being_made():
 
 
 def test_the_head_of_other_actions_is_refused_with_the_policy_that_fits():
-    with pytest.raises(ValueError, match=r"needs continuous actions, these tasks have 5 discrete ones: use policy=mlp"):
+    with pytest.raises(
+        ValueError, match=r"needs continuous actions, these tasks have 5 discrete ones: take policy=mlp"
+    ):
         wiring.assemble(wiring.compose(["policy=gaussian_gru", *TABULAR]))
-    with pytest.raises(ValueError, match=r"needs discrete actions, these are continuous: use policy=mlp"):
+    with pytest.raises(ValueError, match=r"needs discrete actions, these are continuous: take policy=mlp"):
         wiring.assemble(wiring.compose(["policy=categorical_conv"]))
 
 

@@ -35,8 +35,8 @@ def require_one_network(policy: Policy) -> None:
         acting = [torch.stack(fields, dim=2) for fields in zip(*steps, strict=True)]
         if not _equal(acting, [*policy(parameters, observations)]):
             raise ValueError(
-                f"policy={type(policy).__name__}: `acting` gives other actions than `forward`, which is what learns; "
-                "override `inputs` or `outputs`, which both call, or both of them"
+                f"policy={type(policy).__name__}: `acting` and `forward` disagree, and only `forward` is trained; "
+                "override `inputs` or `outputs`, which both call, or override both"
             )
 
 

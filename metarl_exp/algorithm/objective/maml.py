@@ -93,8 +93,8 @@ class MAML:
         if weight is None:
             if isinstance(policy, Critic):
                 raise ValueError(
-                    f"objective.value_weight=null with policy={kind}, whose critic would never learn: say how much its "
-                    "error counts, such as objective.value_weight=0.5"
+                    f"objective.value_weight=null with policy={kind}, whose critic would never learn: set the weight "
+                    "of its loss, such as objective.value_weight=0.5"
                 )
             return
         if not isinstance(policy, Critic):
@@ -102,7 +102,7 @@ class MAML:
         if outer_optimizer.uses_curvature:
             raise ValueError(
                 f"objective.value_weight={weight} with outer_optimizer={type(outer_optimizer).__name__}: a trust "
-                "region of policies bounds no step of a critic, which the KL knows nothing of; take ppo or adam"
+                "region bounds the KL of the policy, not the step of a critic; take ppo or adam"
             )
 
 

@@ -60,6 +60,6 @@ class PPO(TorchOptimizer):
     def _groups(self, num_tasks: int) -> Iterator[Tensor]:
         """Indices of the tasks of every step. Raises ValueError for more groups than tasks."""
         if self.minibatches > num_tasks:
-            raise ValueError(f"outer_optimizer.minibatches={self.minibatches}: a meta-batch has {num_tasks} tasks only")
+            raise ValueError(f"outer_optimizer.minibatches={self.minibatches}: a meta-batch has only {num_tasks} tasks")
         for epoch in range(self.epochs):
             yield from torch.arange(num_tasks).roll(epoch).tensor_split(self.minibatches)

@@ -79,12 +79,14 @@ def require_free(path: Path, root: Any) -> None:
     """Raise ValueError if what is there follows from other attributes, or others follow from it that stay behind."""
     for derived in _derived(path.owners(root)[-1]):
         if derived.name == path.steps[-1]:
-            raise ValueError(f"{path.name}: follows from {' and '.join(derived.sources)}; vary these")
+            raise ValueError(f"{path.name}: is computed from {' and '.join(derived.sources)}; vary these")
     if not set(GEOMETRY).isdisjoint(path.steps) and _models_renewed(path.owners(root)):
         version = sys.modules["mujoco"].__version__
         if tuple(int(part) for part in version.split(".")[:2]) < GEOMETRY_SINCE:
             since = ".".join(map(str, GEOMETRY_SINCE))
-            raise ValueError(f"{path.name}: MuJoCo {version} looks for contacts where it was; needs {since} or later")
+            raise ValueError(
+                f"{path.name}: MuJoCo {version} keeps looking for contacts at the old place; needs {since} or later"
+            )
 
 
 def _derived(owner: Any) -> Iterator[Derived]:

@@ -39,7 +39,7 @@ class Path:
         there = _read(owner, last)
         shape = getattr(there, "shape", None)
         if isinstance(shape, tuple) and shape != np.shape(value):
-            raise ValueError(f"{self.name} has shape {tuple(shape)}, which {value!r} has not; name an entry")
+            raise ValueError(f"{self.name} has shape {tuple(shape)}, but {value!r} has not; name one entry")
         try:
             new = np.array(value, there.dtype) if isinstance(there, np.ndarray) else value
             if last.startswith("["):
@@ -49,7 +49,7 @@ class Path:
         except Exception as error:
             raise ValueError(f"{self.name} cannot be set to {value!r}: {type(error).__name__}: {error}") from error
         if not self.has(root, value):
-            raise ValueError(f"{self.name}: {value!r} was put there and {shown(self.read(root))} came out")
+            raise ValueError(f"{self.name}: was set to {value!r} and reads {shown(self.read(root))}")
 
     def has(self, root: Any, value: Any) -> bool:
         """Whether the value is there, up to the rounding of float32."""
@@ -68,7 +68,7 @@ class Path:
     def require(self, root: Any) -> None:
         """Raise ValueError, naming the nearest thing that does exist, unless there is such an attribute."""
         if callable(self._found(root)):
-            raise ValueError(f"{self.name} is a method; to have it called with the value, say method")
+            raise ValueError(f"{self.name} is a method; write `method` to have it called with the value")
 
     def _found(self, root: Any) -> Any:
         found = root
@@ -104,7 +104,7 @@ class Method(Path):
         """Raise ValueError, naming the nearest thing that does exist, unless there is such a method."""
         found = self._found(root)
         if not callable(found):
-            raise ValueError(f"{self.name} is no method, but {shown(found)}; to have it set, say attribute")
+            raise ValueError(f"{self.name} is no method, but {shown(found)}; write `attribute` to have it set")
 
 
 KINDS: dict[str, type[Path]] = {"attribute": Path, "method": Method}  # by the place of a variation

@@ -124,7 +124,7 @@ class Recipe:
             found = shown(path.read(root))
             raise ValueError(
                 f"{path.name} is {found} instead of {value!r}: {self._overwriting(path, value, root, settings)} "
-                "writes the same place; each column of a task must have its own"
+                "writes the same place; each column of a task needs a place of its own"
             )
 
     def require_applied(self, env: gymnasium.Env[Any, Any], settings: Settings) -> None:
@@ -240,7 +240,7 @@ def task_wrappers(env: gymnasium.Env[Any, Any]) -> dict[str, TaskWrapper]:
         if isinstance(env, TaskWrapper):
             name = type(env).__name__
             if name in found:
-                raise ValueError(f"tasks.wrappers: two are called {name} and take tasks; only one could be meant")
+                raise ValueError(f"tasks.wrappers: two wrappers called {name} take tasks; their names must differ")
             found[name] = env
         env = env.env
     return found

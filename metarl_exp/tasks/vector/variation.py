@@ -145,5 +145,5 @@ def require_apart(variations: Sequence[Variation]) -> None:
         if comparable and all(a == b for a, b in zip(one.steps, other.steps, strict=False)):
             raise ValueError(
                 f"{one.field}={one.target!r} and {other.field}={other.target!r} are one place, or one is within the "
-                "other; each column of a task must have its own"
+                "other; each column of a task needs a place of its own"
             )

@@ -51,7 +51,7 @@ class InWorkers:
                 self.vector = AsyncVectorEnv(makers, context=start_method, autoreset_mode=AutoresetMode.DISABLED)
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 raise EnvironmentFailure(
-                    f"a worker died while it started (tasks.start_method={start_method}); what it printed says why"
+                    f"a worker died while it started (tasks.start_method={start_method}); its output says why"
                 ) from error
 
     @contextmanager

@@ -186,7 +186,7 @@ class OtherActing(GaussianMLP):
 def test_a_policy_that_acts_with_another_network_than_it_learns_with_is_refused(generator):
     tasks = Navigation2D(horizon=6, action_map="scaled", varying_start=False)
     policy = OtherActing([8], "tanh", **STDS, spec=tasks.spec, generator=generator)
-    with pytest.raises(ValueError, match=r"policy=OtherActing: `acting` gives other actions than `forward`"):
+    with pytest.raises(ValueError, match=r"policy=OtherActing: `acting` and `forward` disagree"):
         MetaLearner(tasks, policy, inner_lr=0.1, outer_lr=1e-3, inner_steps=1, batch_size=4)
 
 

@@ -90,7 +90,7 @@ def test_the_largest_action_is_that_of_the_task(id, attribute, value):
 
 @pytest.mark.parametrize("attribute", ["total_mass", "polemass_length"])
 def test_an_attribute_that_follows_from_others_is_no_place_for_a_task(attribute):
-    with pytest.raises(ValueError, match=f"x.attribute='{attribute}': follows from masspole and .*; vary these"):
+    with pytest.raises(ValueError, match=f"x.attribute='{attribute}': is computed from masspole and .*; vary these"):
         tasks_of("CartPole-v1", x=attribute)
 
 
