@@ -12,8 +12,8 @@ PACKAGE = ROOT / "metarl_exp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground to the entry point: a wing imports only those before it.
 ORDER = [
-    "maths", "validation", "markdown", "process", "statistics", "types", "tasks", "policy", "agents", "checker",
-    "algorithm", "runs", "laboratory", "wiring", "figures", "study", "report", "commands", "train",
+    "former", "maths", "validation", "markdown", "process", "statistics", "types", "tasks", "policy", "agents",
+    "checker", "algorithm", "runs", "laboratory", "wiring", "figures", "study", "report", "commands", "train",
 ]  # fmt: skip
 # By library, the wings and modules that may know it.
 ALLOWED = {

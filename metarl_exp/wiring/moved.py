@@ -10,20 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from metarl_exp.former import MODULES, renamed
 from metarl_exp.wiring.heads import network
 
-MOVED = {
-    "metarl_exp.adaptation": "metarl_exp.algorithm.adaptation",
-    "metarl_exp.advantage": "metarl_exp.algorithm.advantage",
-    "metarl_exp.combiner": "metarl_exp.algorithm.aggregator",
-    "metarl_exp.evaluation": "metarl_exp.algorithm.evaluation",
-    "metarl_exp.fast_weights": "metarl_exp.algorithm.fast_weights",
-    "metarl_exp.inner_optimizer": "metarl_exp.algorithm.inner_optimizer",
-    "metarl_exp.objective": "metarl_exp.algorithm.objective",
-    "metarl_exp.outer_optimizer": "metarl_exp.algorithm.outer_optimizer",
-    "metarl_exp.tracker": "metarl_exp.runs.tracker",
-    "metarl_exp.algorithm.combiner": "metarl_exp.algorithm.aggregator",
-}
 # Keys, and a group, by their first name.
 RENAMED = {
     "combiner": "aggregator",
@@ -32,28 +21,28 @@ RENAMED = {
 }
 # Settings that only ever had one value, by the first name of their class.
 GONE: dict[str, dict[str, Any]] = {"metarl_exp.objective.EMAML": {"surrogate": "log_likelihood"}}
-FIRST = {new: old for old, new in reversed(MOVED.items())}
+FIRST = {new: old for old, new in reversed(MODULES.items())}
 FIRST_KEYS = {new: old for old, new in RENAMED.items()}
 
 
 def current(target: str) -> str:
     """The dotted name of a class as it is today: of a policy with a head in its name, that of its network."""
-    return _renamed(network(target), MOVED)
+    return renamed(network(target), MODULES)
 
 
 def first(target: str) -> str:
     """The dotted name of a class as it was first, which fingerprints have."""
-    return _renamed(_renamed(target, MOVED), FIRST)
+    return renamed(renamed(target, MODULES), FIRST)
 
 
 def current_key(key: str) -> str:
     """A dotted key as it is today."""
-    return _renamed(key, RENAMED)
+    return renamed(key, RENAMED)
 
 
 def first_key(key: str) -> str:
     """A dotted key as it was first, which fingerprints have."""
-    return _renamed(key, FIRST_KEYS)
+    return renamed(key, FIRST_KEYS)
 
 
 def current_override(override: str) -> str:
@@ -64,11 +53,11 @@ def current_override(override: str) -> str:
 
 def with_current_keys(config: DictConfig) -> DictConfig:
     """A configuration with the keys of today. A value under an older name is the one that was written last."""
-    renamed = [(old, new) for old, new in RENAMED.items() if OmegaConf.select(config, old) is not None]
-    if not renamed:
+    found = [(old, new) for old, new in RENAMED.items() if OmegaConf.select(config, old) is not None]
+    if not found:
         return config
     config = config.copy()
-    for old, new in renamed:
+    for old, new in found:
         OmegaConf.update(config, new, OmegaConf.select(config, old), force_add=True)
         group, _, key = old.rpartition(".")
         with open_dict(config):
@@ -79,9 +68,3 @@ def with_current_keys(config: DictConfig) -> DictConfig:
 def gone(target: Any) -> dict[str, Any]:
     """The settings that a class no longer takes, each with the one value that it had."""
     return GONE.get(first(str(target)), {})
-
-
-def _renamed(name: str, names: dict[str, str]) -> str:
-    """A dotted name whose beginning has another name."""
-    old = next((old for old in names if f"{name}.".startswith(f"{old}.")), "")
-    return names.get(old, "") + name.removeprefix(old)

@@ -1,6 +1,7 @@
 """Classes that have moved and keys that were renamed are found by their old names, and count as what they were."""
 
 import json
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from metarl_exp import wiring
+from metarl_exp.algorithm.objective import family
 from metarl_exp.commands import train
+from metarl_exp.former import MODULES
 from metarl_exp.wiring.classes import class_of
-from metarl_exp.wiring.moved import MOVED, RENAMED, current, first
+from metarl_exp.wiring.moved import RENAMED, current, first
 
 STORED = sorted((Path(__file__).parents[2] / "experiments").glob("**/config.yaml"))
 
@@ -32,12 +35,31 @@ def test_old_and_new_names_of_a_class_have_one_fingerprint():
     assert wiring.foreign_code(old) == []
 
 
-@pytest.mark.parametrize(("old", "new"), MOVED.items())
+@pytest.mark.parametrize(("old", "new"), MODULES.items())
 def test_an_old_name_leads_to_a_module_that_exists_and_back(old, new):
     assert import_module(new)
     assert current(f"{old}.X") == f"{new}.X"
     assert first(f"{new}.X") == first(f"{old}.X")
     assert current(first(f"{new}.X")) == f"{new}.X"
+
+
+@pytest.mark.parametrize(("old", "new"), MODULES.items())
+def test_an_import_by_the_old_name_is_today_s_module_and_says_its_name(old, new, monkeypatch):
+    monkeypatch.delitem(sys.modules, old, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"^{old} is now {new}$"):
+        module = import_module(old)
+    public = [name for name in dir(import_module(new)) if not name.startswith("_")]
+    assert all(getattr(module, name) is getattr(import_module(new), name) for name in public)
+
+
+@pytest.mark.filterwarnings("ignore:metarl_exp")
+def test_a_name_of_then_is_found_in_a_module_of_then():
+    assert import_module("metarl_exp.build").build is wiring.assemble
+    assert import_module("metarl_exp.objective.family").LVC is family.LVC
+    with pytest.raises(ModuleNotFoundError, match="metarl_exp.builds"):
+        import_module("metarl_exp.builds")
+    with pytest.raises(AttributeError, match="metarl_exp.wiring"):
+        _ = import_module("metarl_exp.build").of
 
 
 def test_a_class_of_one_s_own_keeps_its_name():
