@@ -24,8 +24,8 @@
 
 A cell's runs are its overrides at every seed: the study's, then the row's, then the column's, then what the row chose.
 A row with `choose` takes, of these values of a key, the one with which the runs of some seeds are best on *validation*
-tasks; one with which a run diverged is worse than all others. What may be null may be left out, and so may the
-overrides of rows and columns.
+tasks; one with which a run diverged is worse than all others. It must not choose by a reported seed, whose run would
+then be there because it was good. What may be null may be left out, and so may the overrides of rows and columns.
 """
 
 from __future__ import annotations
@@ -114,6 +114,17 @@ class Study:
                     raise ValueError(f"{kind}: {name!r} occurs {names.count(name)} times; names must differ")
         for row in (row for row in self.rows if row.against is not None):
             require_choice(f"rows[{row.name}].against", row.against, [r.name for r in self.rows if r is not row])
+        for row in (row for row in self.rows if row.choose):
+            self._require_seeds_apart(row)
+
+    def _require_seeds_apart(self, row: Row) -> None:
+        assert row.choose
+        shared = sorted({*row.choose.seeds} & {*self.seeds})
+        if shared:
+            raise ValueError(
+                f"rows[{row.name}].choose.seeds={list(row.choose.seeds)}: a row must not choose by a reported seed, "
+                f"here {', '.join(map(str, shared))}; take others, such as 100 and 101"
+            )
 
     @property
     def name(self) -> str:

@@ -22,6 +22,10 @@ def test_a_study_as_it_is_read(laboratory):
     ("changes", "says"),
     [
         ({"seeds": [0, 0]}, r"seeds=\[0, 0\]: each seed may occur once"),
+        (
+            {"rows": [{"name": "A", "choose": {"key": "inner_optimizer.lr", "values": [0.1], "seeds": [2, 100]}}]},
+            r"rows\[A\].choose.seeds=\[2, 100\]: a row must not choose by a reported seed, here 2;",
+        ),
         ({"seeds": []}, r"seeds=\[\]: must be a list of at least one"),
         ({"seeds": [-1]}, "seeds=-1: must be an integer ≥ 0"),
         ({"statistic": "median"}, "statistic='median': allowed are mean, iqm"),

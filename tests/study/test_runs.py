@@ -92,26 +92,28 @@ def test_interference_is_kept_as_means_over_tenths_of_a_run(laboratory):
 
 
 def test_missing_runs_are_named_as_far_as_possible_and_costed(laboratory):
-    choose = {"key": "inner_optimizer.lr", "values": [0.1, 0.2], "seeds": [0]}
+    choose = {"key": "inner_optimizer.lr", "values": [0.1, 0.2], "seeds": [100]}
     study = laboratory.declare(rows=[{"name": "A", "choose": choose}, {"name": "B", "overrides": ["iterations=4"]}])
     lacking = cost.missing(study, {})
     assert [(w.row, w.overrides[-1], w.seed) for w in lacking] == [
-        ("A", "inner_optimizer.lr=0.1", 0), ("A", "inner_optimizer.lr=0.2", 0),
+        ("A", "inner_optimizer.lr=0.1", 100), ("A", "inner_optimizer.lr=0.2", 100),
         ("B", "iterations=4", 0), ("B", "iterations=4", 1), ("B", "iterations=4", 2),
     ]  # fmt: skip
     # 60 and 4 iterations of 20 tasks × 20 episodes × two batches × 5 steps; a finished run took 3 s.
     assert cost.estimate(study, {}, lacking) == cost.Cost(2 * 60 * 4000 + 3 * 4 * 4000, None)
     laboratory.run([[0.0, 1.0]], overrides=["iterations=4"], curve=[1.0])
     for value in choose["values"]:
-        laboratory.run([[0.0, 1.0]], overrides=[f"inner_optimizer.lr={value}"], curve=[1.0, 2.0], validation=value)
+        laboratory.run(
+            [[0.0, 1.0]], overrides=[f"inner_optimizer.lr={value}"], seed=100, curve=[1.0, 2.0], validation=value
+        )
     take_up(study, [laboratory.outputs])
     known = runs.stored(study)
     lacking = cost.missing(study, known)
     assert [(w.row, w.overrides[-1], w.seed) for w in lacking] == [
-        ("A", "inner_optimizer.lr=0.2", 1), ("A", "inner_optimizer.lr=0.2", 2),
+        *(("A", "inner_optimizer.lr=0.2", seed) for seed in study.seeds),
         ("B", "iterations=4", 1), ("B", "iterations=4", 2),
     ]  # fmt: skip
-    assert cost.estimate(study, known, lacking).seconds == 2 * 6.0 + 2 * 3.0
+    assert cost.estimate(study, known, lacking).seconds == 3 * 6.0 + 2 * 3.0
 
 
 @pytest.mark.parametrize("override", ["iteratons=3", "+iteratons=3"])

@@ -254,11 +254,11 @@ def test_more_return_and_fewer_samples_are_improvements(laboratory, measure, imp
 
 def choosing(laboratory, worth: dict[float, list[float]]):
     study = laboratory.declare(
-        rows=[{"name": "A", "choose": {"key": "inner_optimizer.lr", "values": list(worth), "seeds": [0, 1]}}],
+        rows=[{"name": "A", "choose": {"key": "inner_optimizer.lr", "values": list(worth), "seeds": [100, 101]}}],
         figures=["step_size_choice"],
     )
     for value, validation in worth.items():
-        for seed, x in enumerate(validation):
+        for seed, x in enumerate(validation, start=100):
             laboratory.run([[0.0, 100 * value]], overrides=[f"inner_optimizer.lr={value}"], seed=seed, validation=x)
     return study
 
@@ -267,7 +267,8 @@ def test_a_row_takes_the_value_that_is_best_on_validation_tasks_whatever_the_tes
     """Trap 22. The largest value has the largest return on test tasks, and is not taken."""
     study = choosing(laboratory, {0.1: [1.0, 2.0], 0.3: [5.0, 3.0], 1.0: [9.0, -9.0]})
     table.take_up(study, [laboratory.outputs])
-    laboratory.run([[0.0, 30.0]], overrides=["inner_optimizer.lr=0.3"], seed=2)
+    for seed in study.seeds:
+        laboratory.run([[0.0, 30.0]], overrides=["inner_optimizer.lr=0.3"], seed=seed)
     table.take_up(study, [laboratory.outputs])
     table.make(study)
     text = laboratory.file.with_suffix(".md").read_text()
@@ -279,12 +280,12 @@ def test_a_row_takes_the_value_that_is_best_on_validation_tasks_whatever_the_tes
 def test_a_value_with_which_a_run_diverged_is_not_taken_and_not_run_again(laboratory):
     study = choosing(laboratory, {0.1: [1.0, 2.0], 0.3: [5.0, 3.0]})
     study = laboratory.declare(
-        rows=[{"name": "A", "choose": {"key": "inner_optimizer.lr", "values": [0.1, 0.3, 9.0], "seeds": [0, 1]}}],
+        rows=[{"name": "A", "choose": {"key": "inner_optimizer.lr", "values": [0.1, 0.3, 9.0], "seeds": [100, 101]}}],
         figures=["step_size_choice"],
     )
     large = ["inner_optimizer.lr=9.0"]
-    laboratory.run([[0.0, 1.0]], overrides=large, seed=0, validation=99.0)
-    broken = laboratory.run([[0.0, 1.0]], overrides=large, seed=1, state="failed", reason="EnvironmentFailure: x")
+    laboratory.run([[0.0, 1.0]], overrides=large, seed=100, validation=99.0)
+    broken = laboratory.run([[0.0, 1.0]], overrides=large, seed=101, state="failed", reason="EnvironmentFailure: x")
     table.take_up(study, [laboratory.outputs])
     table.make(study)
     assert "the row has not chosen yet" in laboratory.file.with_suffix(".md").read_text()
@@ -299,7 +300,7 @@ def test_a_value_with_which_a_run_diverged_is_not_taken_and_not_run_again(labora
     assert "| A: `inner_optimizer.lr` | 2 | 1.50 | **4.00** | diverged |" in text
     assert laboratory.file.with_suffix(".png").is_file()
     kept = runs.stored(study)
-    assert {w.seed for w in cost.missing(study, kept)} == {2}
+    assert {w.seed for w in cost.missing(study, kept)} == {0, 1, 2}
     (diverged,) = (run for run in kept.values() if run.diverged)
     assert diverged.reason == "NonFiniteError: a gradient is not finite (the batch is in failed_batch.pt)"
 
