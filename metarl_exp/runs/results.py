@@ -22,7 +22,7 @@ from metarl_exp.statistics import t_interval
 from metarl_exp.tasks.base import Divisible, Solvable
 from metarl_exp.types import Trajectories
 
-OVER = "95 % t-interval over the test tasks of this one training run; intervals over seeds are another thing"
+OVER = "95 % t-interval over the test tasks of this one training run, not over training seeds"
 
 DECIMALS = 6  # that files keep of a return
 
@@ -182,5 +182,5 @@ def cells(entry: dict[str, Any]) -> list[str]:
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """Table in Markdown, with a note on its intervals."""
-    caption = f"{_caption(evaluation)}; ± {evaluation['interval']}"
+    caption = f"{_caption(evaluation)}; ± {OVER}"
     return f"{pipes(header(evaluation), rows(evaluation))}\n\n{'. '.join([caption, *doubt(evaluation)])}."
