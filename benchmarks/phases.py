@@ -15,7 +15,7 @@ from unittest.mock import patch
 from torch import Tensor
 
 from metarl_exp.algorithm.advantage import GeneralisedAdvantages
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.algorithm.objective import MetaFunction
 from metarl_exp.algorithm.sampler import Sampler
 

@@ -27,7 +27,7 @@ import torch
 from measuring import QUIET, command, machine, others_seconds, parsed, store, three_digits, wait_for_quiet
 from meta_iteration import PackageLearner, Setting
 
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.process.allocator import keep_freed_memory
 from metarl_exp.process.ranks import ProcessInfo, Ranks, joined

@@ -13,7 +13,7 @@ from physics import OpenLoop
 from torch import Tensor
 
 from metarl_exp import wiring
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.algorithm.objective import Reptile
 from metarl_exp.policy import MLP, CategoricalMLP, GaussianMLP
 from metarl_exp.tasks.mujoco.locomotion import LocomotionEnv

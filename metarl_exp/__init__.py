@@ -13,7 +13,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from metarl_exp import former as former  # modules are found by their former names as well
-from metarl_exp.algorithm.meta_learner import Learner, MetaLearner
+from metarl_exp.algorithm.learner import Learner
+from metarl_exp.algorithm.meta_learner import MetaLearner
 from metarl_exp.wiring import load
 
 __all__ = ["Learner", "MetaLearner", "load"]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metarl_exp.algorithm.adaptation import require_schedule, scale_at
 from metarl_exp.algorithm.episodes import episodes_of, mean_returns
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.process.streams import stream, streams
 from metarl_exp.tasks.base import Divisible

@@ -8,7 +8,7 @@ from typing import Any
 
 from metarl_exp import figures
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.commands import replay
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.runs import results

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from metarl_exp import wiring
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.process import allocator
 from metarl_exp.process.ranks import ProcessInfo, Ranks, joined
 from metarl_exp.process.signals import terminated_as_interrupt

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from metarl_exp import wiring
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.commands.command_line import THETAS, file_stem, pairs, read_run
 from metarl_exp.figures import film
 from metarl_exp.figures.film import Paint, Scene, Take

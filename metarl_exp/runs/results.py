@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metarl_exp.algorithm.episodes import mean_returns, success_rates
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.markdown import pipes
 from metarl_exp.maths.parameters import Parameters
 from metarl_exp.statistics import t_interval

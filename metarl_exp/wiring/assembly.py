@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.process.ranks import ALONE, Ranks
 from metarl_exp.process.streams import streams
 from metarl_exp.runs.checkpoint import load_theta

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.runs.checkpoint import load_theta, read
 from metarl_exp.validation import nearest, require_flag
 from metarl_exp.wiring.assembly import assemble

@@ -10,7 +10,8 @@ from PIL import Image
 
 from metarl_exp import figures, wiring
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.algorithm.meta_learner import Learner, MetaLearner
+from metarl_exp.algorithm.learner import Learner
+from metarl_exp.algorithm.meta_learner import MetaLearner
 from metarl_exp.commands import replay, train
 from metarl_exp.commands.replay import Camera, Filming, make_film
 from metarl_exp.figures import film

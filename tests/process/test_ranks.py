@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from metarl_exp import figures, wiring
-from metarl_exp.algorithm.meta_learner import Learner
+from metarl_exp.algorithm.learner import Learner
 from metarl_exp.commands import train
 from metarl_exp.process import awake, ranks
 from metarl_exp.process.awake import Countdown

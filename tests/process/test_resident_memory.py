@@ -13,7 +13,7 @@ LEARNER = """
 import gc, os, sys
 import torch
 from metarl_exp import wiring
-from metarl_exp.algorithm import meta_learner
+from metarl_exp.algorithm import learner
 from metarl_exp.process.allocator import keep_freed_memory
 
 torch.set_num_threads(1)
@@ -36,11 +36,11 @@ def peak():
 GROWTH = """
 kept, leaks = [], sys.argv[1] == "leaks"
 if leaks:
-    class Kept(meta_learner.MetaFunction):
+    class Kept(learner.MetaFunction):
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
             kept.append(self)
-    meta_learner.MetaFunction = Kept
+    learner.MetaFunction = Kept
 small = "meta_batch_size=4", "trajectories=4", "tasks.horizon=10", "policy.hidden_sizes=[16,16]"
 iterations = learner(*small, "outer_optimizer.cg_iterations=1").iterations(80 if leaks else 200)
 for number, _ in enumerate(iterations):
