@@ -24,7 +24,7 @@ from metarl_exp.tasks.watched import Watcher
 from metarl_exp.types import Trajectories
 from metarl_exp.validation import require_choice, require_flag, require_integer
 
-BEST_BY = ("validation", "training_return")
+BEST_BY = ("validation", "training_return", "last")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Evaluation:
     schedule, of which the best on validation tasks is taken to the test tasks ([1]: nothing to choose). trajectories:
     episodes per task at each step; they adapt the policy and measure its return. deterministic: measure returns with
     the most likely action, on separate episodes, while adaptation still explores. best_by: `validation` (return after
-    `steps` steps on validation tasks with the best multiplier, every `validate_every` iterations) or `training_return`
-    (post-update return of the training batch, as published; refused for a θ that does not adapt, see
-    `check_selection`). `test_tasks` and `validation_tasks` are the sizes of the task sets. Both are drawn from
+    `steps` steps on validation tasks with the best multiplier, every `validate_every` iterations), `training_return`
+    (post-update return of the training batch; refused for a θ that does not adapt, see `check_selection`) or `last`
+    (the iterate after the last iteration: nothing is chosen). `test_tasks` and `validation_tasks` are the sizes of the task sets. Both are drawn from
     `task_seed`, whatever the seed of training, so that all runs are compared on the same tasks. On trials no gradient
     step is taken, whatever `steps` says; `trajectories` are trials per task.
     """

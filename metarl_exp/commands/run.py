@@ -162,8 +162,9 @@ class Run:
             _, validated = evaluation.validated(learner, learner.theta)
             returns = validated.mean(0).tolist()
             metrics = {f"validation/step_{k}": value for k, value in enumerate(returns)}
-            if evaluation.best_by == "validation":
-                self.best.keep(learner.theta, learner.iteration, returns[-1])
+            if evaluation.best_by != "training_return":
+                score = returns[-1] if evaluation.best_by == "validation" else float(learner.iteration)
+                self.best.keep(learner.theta, learner.iteration, score)
         return metrics
 
     def finish(self) -> dict[str, Any]:

@@ -361,6 +361,15 @@ def test_the_best_by_training_return_is_the_theta_that_sampled_it(run):
     assert best["score"] == pytest.approx(max(returns), rel=1e-6)
 
 
+def test_the_last_iterate_is_taken_whatever_its_returns(run):
+    folder, _ = run("evaluation.best_by=last", "evaluation.validate_every=1")
+    best, latest = (torch.load(folder.path / "checkpoints" / f"{name}.pt") for name in ("best", "latest"))
+    assert best["iteration"] == len(folder.read_metrics())
+    assert all(torch.equal(p, latest["theta"][name]) for name, p in best["theta"].items())
+    theta = folder.evaluation()["theta"]
+    assert theta["best"]["returns"] == theta["last"]["returns"]
+
+
 def test_a_run_that_would_choose_the_easiest_batch_does_not_begin(run, tmp_path):
     with pytest.raises(SystemExit, match=r"evaluation.best_by=training_return with adaptation.inner_steps=0"):
         run("evaluation.best_by=training_return", "adaptation=none", output=tmp_path / "refused")
