@@ -38,9 +38,9 @@ class Evaluation:
     the most likely action, on separate episodes, while adaptation still explores. best_by: `validation` (return after
     `steps` steps on validation tasks with the best multiplier, every `validate_every` iterations), `training_return`
     (post-update return of the training batch; refused for a θ that does not adapt, see `check_selection`) or `last`
-    (the iterate after the last iteration: nothing is chosen). `test_tasks` and `validation_tasks` are the sizes of the task sets. Both are drawn from
-    `task_seed`, whatever the seed of training, so that all runs are compared on the same tasks. On trials no gradient
-    step is taken, whatever `steps` says; `trajectories` are trials per task.
+    (the iterate after the last iteration: nothing is chosen). `test_tasks` and `validation_tasks` are the sizes of the
+    task sets. Both are drawn from `task_seed`, whatever the seed of training, so that all runs are compared on the same
+    tasks. On trials no gradient step is taken, whatever `steps` says; `trajectories` are trials per task.
     """
 
     steps: int

@@ -13,38 +13,63 @@ TWO_TASKS = "there are two tasks, ahead and back: test tasks are the same two th
 
 
 class HalfCheetahDirection(Locomotion):
-    """A planar cheetah that runs ahead or back, as the task says.  [finn2017maml, Sec. 5.3]"""
+    """A planar cheetah that runs ahead or back, as the task says.  [finn2017maml, Sec. 5.3]
+
+    `backward` is the share of tasks that run back; `cone` the friction cone of contacts.
+    """
 
     train_test_overlap = TWO_TASKS
 
-    def __init__(self, physics: str, horizon: int, engine: str = "c") -> None:
-        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Direction(), horizon, engine)
+    def __init__(
+        self, physics: str, horizon: int, engine: str = "c", backward: float = 0.5, cone: str = "pyramidal"
+    ) -> None:
+        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics, cone), Direction(backward), horizon, engine)
 
 
 class HalfCheetahVelocity(Locomotion):
-    """A planar cheetah that runs at the task's velocity, uniform in [low, high] m/s.  [finn2017maml, Sec. 5.3]"""
+    """A planar cheetah that runs at the task's velocity, uniform in [low, high] m/s.  [finn2017maml, Sec. 5.3]
 
-    def __init__(self, physics: str, horizon: int, velocity: Sequence[float], engine: str = "c") -> None:
-        super().__init__(Machine("half_cheetah", HALF_CHEETAH, physics), Velocity(velocity, bonus=0.0), horizon, engine)
+    `cone` is the friction cone of contacts.
+    """
+
+    def __init__(
+        self, physics: str, horizon: int, velocity: Sequence[float], engine: str = "c", cone: str = "pyramidal"
+    ) -> None:
+        machine = Machine("half_cheetah", HALF_CHEETAH, physics, cone)
+        super().__init__(machine, Velocity(velocity, bonus=0.0), horizon, engine)
 
 
 class AntDirection(Locomotion):
-    """A four-legged robot that runs ahead or back, as the task says.  [finn2017maml, Sec. 5.3]"""
+    """A four-legged robot that runs ahead or back, as the task says.  [finn2017maml, Sec. 5.3]
+
+    `backward` is the share of tasks that run back; `cone` the friction cone of contacts.
+    """
 
     train_test_overlap = TWO_TASKS
 
-    def __init__(self, physics: str, horizon: int, engine: str = "c") -> None:
-        super().__init__(Machine("ant", ANT, physics), Direction(), horizon, engine)
+    def __init__(
+        self, physics: str, horizon: int, engine: str = "c", backward: float = 0.5, cone: str = "pyramidal"
+    ) -> None:
+        super().__init__(Machine("ant", ANT, physics, cone), Direction(backward), horizon, engine)
 
 
 class AntVelocity(Locomotion):
     """A four-legged robot that runs at the task's velocity, uniform in [low, high] m/s.  [finn2017maml, Sec. 5.3]
 
-    `bonus` makes up for the cost, so that an end of the episode is not what pays best.
+    `bonus` makes up for the cost, so that an end of the episode is not what pays best. `cone` is the friction cone of
+    contacts.
     """
 
-    def __init__(self, physics: str, horizon: int, velocity: Sequence[float], bonus: float, engine: str = "c") -> None:
-        super().__init__(Machine("ant", ANT, physics), Velocity(velocity, bonus), horizon, engine)
+    def __init__(
+        self,
+        physics: str,
+        horizon: int,
+        velocity: Sequence[float],
+        bonus: float,
+        engine: str = "c",
+        cone: str = "pyramidal",
+    ) -> None:
+        super().__init__(Machine("ant", ANT, physics, cone), Velocity(velocity, bonus), horizon, engine)
 
 
 class AntGoal(Locomotion):

@@ -46,12 +46,16 @@ class Goal(Protocol):
 
 
 class Direction:
-    """Run ahead (+1) or back (−1), each with probability one half; the reward is the speed that way."""
+    """Run ahead (+1) or, with probability `backward`, back (−1); the reward is the speed that way."""
 
     parameter_names: tuple[str, ...] = ("direction",)
 
+    def __init__(self, backward: float = 0.5) -> None:
+        require_number("tasks.backward", backward, low=0, high=1)
+        self.backward = backward
+
     def sample(self, num_tasks: int, generator: torch.Generator) -> Tensor:
-        return _sign(uniform((num_tasks, 1), 0.0, 1.0, generator))
+        return _sign(uniform((num_tasks, 1), 0.0, 1.0, generator), self.backward)
 
     def published(self, num_tasks: int) -> Tensor:
         """Signs of numpy's legacy uniform draws with seed 1, below and above the middle of their range.
@@ -59,7 +63,7 @@ class Direction:
         [finn2017maml, code and raw results]: 22 of the first 40 point back. The range there is [0, 2] for the cheetah
         and [0, 3] for the ant, which makes no difference to the sign.
         """
-        return _sign(torch.from_numpy(np.random.RandomState(1).uniform(size=(num_tasks, 1))))
+        return _sign(torch.from_numpy(np.random.RandomState(1).uniform(size=(num_tasks, 1))), 0.5)
 
     def reward(self, motion: Motion, task: np.ndarray) -> np.ndarray:
         return task[:, 0] * motion.speed
@@ -71,9 +75,9 @@ class Direction:
         """Anywhere."""
 
 
-def _sign(draw: Tensor) -> Tensor:
-    """−1 in the lower half of [0, 1), +1 in the upper."""
-    return torch.where(draw < 0.5, -1.0, 1.0).double()
+def _sign(draw: Tensor, backward: float) -> Tensor:
+    """−1 for draws from [0, 1) below `backward`, else +1."""
+    return torch.where(draw < backward, -1.0, 1.0).double()
 
 
 class Velocity:

@@ -75,6 +75,10 @@ def test_wrong_values_are_refused():
         HalfCheetahDirection("rlab", 100)
     with pytest.raises(ValueError, match=r"tasks.horizon=0"):
         HalfCheetahDirection("rllab", 0)
+    with pytest.raises(ValueError, match=r"tasks.cone='round': allowed are pyramidal, elliptic"):
+        HalfCheetahDirection("rllab", 200, cone="round")
+    with pytest.raises(ValueError, match=r"tasks.backward=1.1: must be a number"):
+        HalfCheetahDirection("rllab", 200, backward=1.1)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,12 @@ def test_a_direction_is_as_often_back_as_ahead(generator):
     assert abs(found.mean()) < 4 / 4000**0.5
 
 
+@pytest.mark.parametrize("backward", [0.0, 3 / 7, 1.0])
+def test_the_share_of_tasks_that_run_back_can_be_chosen(generator, backward):
+    found = (Direction(backward).sample(4000, generator) == -1).double().mean().item()
+    assert found == pytest.approx(backward, abs=4 * (backward * (1 - backward) / 4000) ** 0.5)
+
+
 def test_velocities_are_uniform(generator):
     found = Velocity([1.0, 3.0], 0.0).sample(4000, generator)
     assert 1 <= found.min() < 1.01

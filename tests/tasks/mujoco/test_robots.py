@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl_exp.tasks.mujoco import AntDirection, HalfCheetahDirection
 from metarl_exp.tasks.mujoco.engines import Rollouts
 from metarl_exp.tasks.mujoco.models import ASSETS
 
@@ -67,6 +68,17 @@ def test_ahead_is_gymnasiums_environment_bit_for_bit(distributions, make, action
     steps = assert_same(env, oracle_of(name, env), actions(env, 100, spread=0.5), forget=cold)
     # The planar robots and the humanoid fall; when the ant does, if at all, is up to MuJoCo's version.
     assert {"half_cheetah": steps == 100, "ant": steps > 10}.get(name, 10 < steps < 100)
+
+
+@pytest.mark.parametrize("kind", [HalfCheetahDirection, AntDirection])
+def test_an_elliptic_cone_is_gymnasiums_environment_with_that_cone_bit_for_bit(make, actions, kind):
+    distribution = kind("gymnasium", 100, cone="elliptic")
+    env = make(distribution, [[1.0]], 1)
+    oracle = oracle_of("ant" if kind is AntDirection else "half_cheetah", env)
+    oracle.model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    cold = isinstance(distribution.machine.engine, Rollouts)
+    assert assert_same(env, oracle, actions(env, 100, spread=0.5), forget=cold) > 10
+    distribution.close()
 
 
 @pytest.mark.parametrize("name", BODIES)

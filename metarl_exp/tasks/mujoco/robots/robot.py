@@ -17,6 +17,7 @@ from metarl_exp.tasks.mujoco.engines import Engine, Episodes
 from metarl_exp.tasks.mujoco.goals import Motion
 from metarl_exp.validation import require_choice
 
+CONES = ("pyramidal", "elliptic")  # in the order of MuJoCo's mjtCone, whose default is the first
 Noise = Callable[[int, int, torch.Generator], Tensor]  # episodes, numbers, generator → [episodes, numbers]
 
 
@@ -76,16 +77,20 @@ class Robot:
 class Machine:
     """A robot that is loaded: its model, its engine and the range of its controls.
 
+    `cone` is the friction cone of contacts.
+
     Raises ValueError for a physics setting that the robot does not have, ModuleNotFoundError without MuJoCo.
     """
 
-    def __init__(self, name: str, settings: Mapping[str, Robot], physics: str) -> None:
+    def __init__(self, name: str, settings: Mapping[str, Robot], physics: str, cone: str = CONES[0]) -> None:
         require_choice("tasks.physics", physics, settings)
+        require_choice("tasks.cone", cone, CONES)
         mujoco = require_extra("mujoco", "mujoco", f"tasks={name}_…")
         require_extra("mujoco.rollout", "mujoco", f"tasks={name}_…")
         self.physics, self.robot = physics, settings[physics]
         self.mujoco, self.model = mujoco, models.load(mujoco, self.robot.asset)
         self.robot.edit(self.model)
+        self.model.opt.cone = CONES.index(cone)
         self.engine, *self.halves = (self.robot.engine(mujoco, self.model, self.robot.frame_skip) for _ in range(3))
         self.seconds = self.model.opt.timestep * self.robot.frame_skip  # between two actions
         low, high = self.model.actuator_ctrlrange.T
