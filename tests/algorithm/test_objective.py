@@ -267,6 +267,24 @@ def test_a_meta_gradient_that_is_not_finite_is_refused(problem):
         p.function.gradient()
 
 
+def test_the_gradient_of_the_kl_is_that_of_finite_differences(problem, differences, close, generator):
+    p = problem("sgd", 1)
+    theta = p.function.theta + 0.1 * torch.randn(p.function.theta.shape, generator=generator, dtype=torch.float64)
+    numeric = differences(lambda x: torch.tensor(p.function.at(x).kl(), dtype=x.dtype), theta)
+    close(p.function.at(theta).kl_gradient(), numeric, 1e-6)
+    assert p.function.kl_gradient().abs().max() < 1e-12
+
+
+def test_curvature_by_finite_differences_is_the_exact_one_for_a_small_vector_alone(problem, optimizer, generator):
+    """Along v the step is v / |θ|: exact to second order in v, and another product for one as long as θ."""
+    p = problem(optimizer, 2)
+    v = torch.randn(p.function.theta.shape, generator=generator, dtype=torch.float64)
+    exact, product = p.function.curvature("second")(v), p.function.finite_difference_curvature()
+    errors = [(product(scale * v) / scale - exact).norm() / exact.norm() for scale in (1.0, 1e-3, 1e-4)]
+    assert errors[0] > 1e-3
+    assert errors[2] < 2e-2 * errors[1] < 1e-3
+
+
 def test_a_curvature_product_that_is_not_finite_is_refused(problem):
     """Otherwise every line search would be rejected in silence, for the rest of the run."""
     function = problem().function

@@ -161,6 +161,28 @@ class MetaFunction:
 
         return product
 
+    def kl_gradient(self) -> Tensor:
+        """Gradient of `kl` with respect to θ, [P]."""
+        post = self.policies[-1]
+        found = torch.autograd.grad(post.kl_from_behaviour().sum(), list(post.parameters.values()), retain_graph=True)
+        cotangent = dict(zip(post.parameters, found, strict=True))
+        return self.ranks.mean(flatten(task_mean(self.batch.path.vjp({-1: cotangent}))))
+
+    def finite_difference_curvature(self) -> Callable[[Tensor], Tensor]:
+        """v ↦ [∇KL(θ + ε v) − ∇KL(θ − ε v)] / 2ε with ε = 1 / |θ|, the products of [finn2017maml, code].
+
+        So large a step measures the curvature over a region and not at θ, where `curvature` is exact.
+        """
+        epsilon = 1 / self.theta.norm()
+
+        def product(vector: Tensor) -> Tensor:
+            above, below = (self.at(self.theta + sign * epsilon * vector).kl_gradient() for sign in (1, -1))
+            curved = (above - below) / (2 * epsilon)
+            require_finite("curvature product", curved, self.batch)
+            return curved
+
+        return product
+
     def _path(self, order: str) -> AdaptationPath:
         """The path as sampled, if it has the right order; otherwise a replay of it."""
         if (order == "second") == self.batch.path.second_order:

@@ -21,6 +21,8 @@ class TRPO:
     `max_backtracks` lengths will do, θ stays and the report says so. `curvature` is the order of ∇²KL: `same` as the
     adaptation's, `first` or `second`; with a `curvature_fraction` below 1 it is measured on that part of each task's
     trajectories, before and after adaptation, while F and the line search's KL are of all.  [schulman2015trpo, App. C]
+    `curvature_products` are `exact`, or by `finite_difference` of the KL's gradient over a large step, as in
+    [finn2017maml, code]; these have the adaptation's order.
     """
 
     uses_curvature, repeats = True, False
@@ -35,6 +37,7 @@ class TRPO:
         max_backtracks: int,
         curvature: str,
         curvature_fraction: float = 1.0,
+        curvature_products: str = "exact",
     ) -> None:
         require_number("outer_optimizer.max_kl", max_kl, above=0)
         require_integer("outer_optimizer.cg_iterations", cg_iterations, low=1)
@@ -46,14 +49,19 @@ class TRPO:
         self.max_kl, self.cg_iterations, self.cg_damping = max_kl, cg_iterations, cg_damping
         self.cg_tolerance, self.backtrack_ratio, self.max_backtracks = cg_tolerance, backtrack_ratio, max_backtracks
         require_number("outer_optimizer.curvature_fraction", curvature_fraction, above=0, high=1)
+        require_choice("outer_optimizer.curvature_products", curvature_products, ["exact", "finite_difference"])
+        if curvature_products == "finite_difference" and curvature != "same":
+            raise ValueError(
+                f"outer_optimizer.curvature={curvature} with outer_optimizer.curvature_products=finite_difference: the "
+                "difference is of gradients of the adaptation's order; take curvature=same"
+            )
         self.curvature, self.curvature_fraction = curvature, curvature_fraction
+        self.curvature_products = curvature_products
 
     def step(self, function: MetaFunction) -> tuple[Tensor, dict[str, float]]:
         """The next θ [P] and the report."""
         gradient = function.gradient()
-        order = function.adaptation.order if self.curvature == "same" else self.curvature
-        measured = function if self.curvature_fraction == 1 else function.part(self.curvature_fraction)
-        solution = self._solve(measured.curvature(order), gradient)
+        solution = self._solve(self._curvature(function), gradient)
         theta, after, searched = self._line_search(function, solution.x, solution.curvature)
         return theta, {
             **report(function, gradient, after),
@@ -62,6 +70,13 @@ class TRPO:
             "cg/nonpositive_curvature": float(solution.nonpositive),
             **searched,
         }
+
+    def _curvature(self, function: MetaFunction) -> Callable[[Tensor], Tensor]:
+        """Products with ∇²KL."""
+        measured = function if self.curvature_fraction == 1 else function.part(self.curvature_fraction)
+        if self.curvature_products == "finite_difference":
+            return measured.finite_difference_curvature()
+        return measured.curvature(function.adaptation.order if self.curvature == "same" else self.curvature)
 
     def _solve(self, curvature: Callable[[Tensor], Tensor], gradient: Tensor) -> Solution:
         """The direction. What the products keep is free again when this is done."""

@@ -211,11 +211,25 @@ def test_has_no_state():
         ("backtrack_ratio", 1.1),
         ("max_backtracks", 0),
         ("curvature", "third"),
+        ("curvature_products", "secant"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(field, value):
     with pytest.raises(ValueError, match=rf"outer_optimizer\.{field}="):
         trpo(**{field: value})
+
+
+def test_the_step_by_finite_differences_solves_with_their_products(problem):
+    """The KL keeps to its bound, and the direction is nearly the exact one."""
+    p = problem("sgd", 1, hidden=())
+    settings = {"max_kl": 1e-8, "cg_iterations": 30, "max_backtracks": 2}
+    exact, _ = trpo(**settings).step(p.function)
+    theta, report = trpo(**settings, curvature_products="finite_difference").step(p.function)
+    assert report["outer/kl"] <= 1e-8
+    assert report["cg/products"] == 30
+    assert torch.cosine_similarity(exact - p.function.theta, theta - p.function.theta, dim=0) > 0.5
+    with pytest.raises(ValueError, match="curvature=first with outer_optimizer.curvature_products=finite_difference"):
+        trpo(curvature="first", curvature_products="finite_difference")
 
 
 def test_the_curvature_of_a_fraction_is_that_of_the_part():
