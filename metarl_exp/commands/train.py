@@ -22,8 +22,9 @@ from metarl_exp.commands.follow import follow
 from metarl_exp.commands.launching import marked, supervised
 from metarl_exp.commands.run import Run, joined_ranks
 from metarl_exp.process import allocator
+from metarl_exp.process.failures import RankFailure
+from metarl_exp.process.place import ProcessInfo
 from metarl_exp.process.printing import console, safely
-from metarl_exp.process.ranks import ProcessInfo, RankFailure
 from metarl_exp.process.signals import end_with_launcher
 from metarl_exp.runs import ending
 from metarl_exp.runs.run_folder import RunFolder, choose_folder

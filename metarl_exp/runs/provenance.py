@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from metarl_exp.checker.identity import Identified, differences
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.runs import sources
-from metarl_exp.types import EnvironmentFailure
 
 # Rises with every commit that moves a seeded result (CHANGELOG.md, "Changes numbers").
 RESULTS_VERSION = 1

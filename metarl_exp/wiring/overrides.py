@@ -14,8 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.tasks.extras import require_extra
-from metarl_exp.validation import nearest
+from metarl_exp.validation import nearest, require_extra
 from metarl_exp.wiring.composing import compose, leaves, options, unknown_key
 from metarl_exp.wiring.heads import FORMER_OPTIONS
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from metarl_exp.process.ranks import ProcessInfo, Ranks
+from metarl_exp.process.place import ProcessInfo
+from metarl_exp.process.ranks import Ranks
 from metarl_exp.runs.ending import ending, reason
 from metarl_exp.runs.sweep import Sweep
 from metarl_exp.validation import installed_memory
