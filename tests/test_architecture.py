@@ -12,13 +12,13 @@ PACKAGE = ROOT / "metarl_exp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground to the entry point: a wing imports only those before it.
 ORDER = [
-    "former", "maths", "validation", "markdown", "process", "statistics", "types", "tasks", "policy", "agents",
-    "checker", "algorithm", "runs", "laboratory", "wiring", "figures", "study", "report", "commands", "train",
+    "former", "exports", "maths", "validation", "markdown", "process", "statistics", "types", "tasks", "policy",
+    "agents", "checker", "algorithm", "runs", "laboratory", "wiring", "figures", "study", "report", "commands", "train",
 ]  # fmt: skip
 # By library, the wings and modules that may know it.
 ALLOWED = {
-    "hydra": {"wiring", "commands/run", "commands/train"},
-    "omegaconf": {"wiring", "commands/follow", "commands/run", "commands/train"},
+    "hydra": {"wiring", "commands/run", "commands/training"},
+    "omegaconf": {"wiring", "commands/follow", "commands/run", "commands/train", "commands/training"},
     "wandb": {"runs/tracker"},
     "gymnasium": {"tasks"},
     "mujoco": {"tasks"},
@@ -28,7 +28,8 @@ ALLOWED = {
     "yaml": {"runs/files"},
     "jinja2": {"report"},
 }
-CONFIGURED = {"wiring", "commands/follow", "commands/run", "commands/train"}  # they take a configuration
+# They take a configuration.
+CONFIGURED = {"wiring", "commands/follow", "commands/run", "commands/train", "commands/training"}
 BY_NAME = {"ids": lambda path: str(path.relative_to(PACKAGE))}
 
 

@@ -17,11 +17,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import OmegaConf
 
+from metarl_exp import wiring
 from metarl_exp.wiring.composing import config_dir
 from metarl_exp.wiring.overrides import is_hydras
 
 VERSION_BASE = "1.3"
+
+# Name of a run's folder, which a configuration that is only shown does not ask for: it takes classes, and so torch.
+OmegaConf.register_new_resolver("run_folder", lambda *, _root_: wiring.run_name(_root_), replace=True)
 
 
 def command_line() -> argparse.Namespace:

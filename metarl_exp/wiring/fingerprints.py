@@ -100,6 +100,3 @@ def experiment_name(config: DictConfig) -> str:
 def run_name(config: DictConfig) -> str:
     """Name of a run's folder: experiment, fingerprint and seed."""
     return f"{experiment_name(config)}-{fingerprint(config)}-seed{config.seed}"
-
-
-OmegaConf.register_new_resolver("run_folder", lambda *, _root_: run_name(_root_), replace=True)

@@ -1,0 +1,28 @@
+"""Exports of a package that are imported when they are first asked for (PEP 562): the heavy ones wait until then."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+
+def on_demand(
+    package: str, exported: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The functions `__getattr__` and `__dir__` of a package that exports names of its modules, `{module: names}`.
+
+    A type checker, or an editor, is told of them by the same imports under `if TYPE_CHECKING`.
+    """
+    homes = {name: f"{package}.{module}" for module, names in exported.items() for name in names}
+
+    def look_up(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *homes})
+
+    return look_up, names
