@@ -1,0 +1,57 @@
+"""Start-up: the libraries that imports and commands do without, most of which take a good part of a second or more."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import metarl_exp
+
+HEAVY = ["torch", "numpy", "scipy", "matplotlib", "PIL", "gymnasium", "mujoco", "higher", "wandb", "jinja2", "hydra"]
+NEITHER_RUNS_NOR_READS = {  # a line of Python, and those of HEAVY that it needs
+    "import metarl_exp": [],
+    "command('status', 'metarl-status', 'outputs')": [],
+    "command('train', 'metarl-train', '--version')": ["hydra"],
+    "command('train', 'metarl-train', '-sc', 'query=bash')": ["hydra"],
+    "command('train', 'metarl-train', '--help')": ["hydra"],
+    "command('train', 'metarl-train', '--cfg', 'job', 'method=anil', 'policy=gaussian_mlp')": ["hydra"],
+    "command('train', 'metarl-train', 'taks=cartpole')": ["hydra"],
+}
+WATCHED = """
+import contextlib, importlib, io, json, sys
+
+def command(module, *argv):
+    sys.argv = [*argv]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as printed:
+        importlib.import_module(f"metarl_exp.commands.{module}").main()
+    return printed.getvalue()
+
+heavy, lines = json.loads(sys.argv[1])
+for line in lines:
+    exec(line)
+    print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+def needed(lines: list[str], folder: Path) -> list[list[str]]:
+    """Libraries that have been imported after each line, run one after the other in one process and a folder."""
+    (folder / "outputs").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, json.dumps([HEAVY, lines])],
+        cwd=folder,
+        env={"PYTHONPATH": str(Path(metarl_exp.__file__).parents[1]), "COMP_LINE": "metarl-train tasks="},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_command_that_runs_nothing_imports_nothing_that_runs_are_made_of(tmp_path):
+    found = needed(list(NEITHER_RUNS_NOR_READS), tmp_path)
+    assert dict(zip(NEITHER_RUNS_NOR_READS, found, strict=True)) == NEITHER_RUNS_NOR_READS
+
+
+def test_the_algorithm_is_imported_without_what_configures_draws_and_tracks(tmp_path):
+    (found,) = needed(["from metarl_exp import MetaLearner"], tmp_path)
+    assert not {"hydra", "wandb", "matplotlib", "jinja2", "mujoco"} & set(found)
