@@ -21,7 +21,7 @@ from metarl_exp.process.failures import EnvironmentFailure, NonFiniteError
 from metarl_exp.process.place import ProcessInfo
 from metarl_exp.process.ranks import Ranks, default_threads, joined
 from metarl_exp.process.signals import terminated_as_interrupt
-from metarl_exp.runs import checkpoint, provenance, recovery, results
+from metarl_exp.runs import checkpoint, provenance, recovery, results, scoring
 from metarl_exp.runs.progress import display
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import Sweep
@@ -175,9 +175,9 @@ class Run:
         self.best.write()  # whatever became of the file since
         evaluation, validated = self.parts.evaluation.validated(learner, self.best.theta)
         candidates = {
-            "initial": results.Candidate(0, self.initial),
-            "best": results.Candidate(self.best.iteration, self.best.theta),
-            "last": results.Candidate(learner.iteration, learner.theta),
+            "initial": scoring.Candidate(0, self.initial),
+            "best": scoring.Candidate(self.best.iteration, self.best.theta),
+            "last": scoring.Candidate(learner.iteration, learner.theta),
         }
         scored = {"validation": validated[:, -1].mean().item()}
         content = artifacts.evaluate(self.folder, learner, evaluation, candidates, scored)

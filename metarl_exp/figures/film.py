@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from metarl_exp.figures import STYLE
+from metarl_exp.figures.style import STYLE
 from metarl_exp.runs.files import write_atomically
 from metarl_exp.validation import require_extra
 

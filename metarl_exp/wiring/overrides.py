@@ -129,6 +129,11 @@ def _require_field_of_hydra(key: str) -> None:
         node = get_type_hints(node)[name]
 
 
+def typed(text: str) -> Any:
+    """The value that a text means, as on a command line: a number, a list, true, null or a string."""
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index]
+
+
 def is_hydras(override: Override) -> bool:
     """Whether an override is about Hydra itself, such as its launcher."""
     return override.key_or_group.split(".")[0].split("/")[0] == "hydra"
