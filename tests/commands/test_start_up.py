@@ -1,11 +1,15 @@
 """Start-up: the libraries that imports and commands do without, most of which take a good part of a second or more."""
 
+import copy
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+from hydra.core.config_store import ConfigStore
+
 import metarl_exp
+from metarl_exp.commands import train  # noqa: F401, which readies Hydra
 
 HEAVY = ["torch", "numpy", "scipy", "matplotlib", "PIL", "gymnasium", "mujoco", "higher", "wandb", "jinja2", "hydra"]
 NEITHER_RUNS_NOR_READS = {  # a line of Python, and those of HEAVY that it needs
@@ -55,3 +59,9 @@ def test_a_command_that_runs_nothing_imports_nothing_that_runs_are_made_of(tmp_p
 def test_the_algorithm_is_imported_without_what_configures_draws_and_tracks(tmp_path):
     (found,) = needed(["from metarl_exp import MetaLearner"], tmp_path)
     assert not {"hydra", "wandb", "matplotlib", "jinja2", "mujoco"} & set(found)
+
+
+def test_help_does_not_copy_all_options_for_each_group_and_what_is_composed_is_a_copy():
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    assert store.load("hydra/config.yaml").node is not store.load("hydra/config.yaml").node
