@@ -13,14 +13,16 @@ def on_demand(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The functions `__getattr__` and `__dir__` of a package that exports names of its modules, `{module: names}`.
 
-    A type checker, or an editor, is told of them by the same imports under `if TYPE_CHECKING`.
+    The modules are exported as well. The same imports under `if TYPE_CHECKING` tell a type checker, or an editor.
     """
     homes = {name: f"{package}.{module}" for module, names in exported.items() for name in names}
 
     def look_up(name: str) -> Any:
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        if name in homes:
+            return getattr(import_module(homes[name]), name)
+        if name in exported:
+            return import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *homes})

@@ -17,6 +17,7 @@ from torch.nn import Parameter
 
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.process.failures import EnvironmentFailure as EnvironmentFailure  # its former place
 from metarl_exp.process.failures import NonFiniteError
 from metarl_exp.process.side_by_side import GilTurn
 

@@ -87,8 +87,13 @@ def test_exports_on_demand_are_those_that_type_checkers_see(init):
     package, tree = dotted(init), ast.parse(init.read_text())
     (call,) = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "on_demand"]
     exported = {f"{package}.{module}": names for module, names in ast.literal_eval(call.args[1]).items()}
+    modules = [module for module, names in exported.items() if not names]
     (block,) = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    assert exported == {one.module: [alias.name for alias in one.names] for one in block.body}
+    seen = {one.module: [alias.name for alias in one.names] for one in block.body}
+    assert seen.pop(package, []) == [module.rpartition(".")[2] for module in modules]
+    assert seen == {module: names for module, names in exported.items() if names}
+    for module in modules:
+        assert getattr(import_module(package), module.rpartition(".")[2]) is import_module(module)
     for module, names in exported.items():
         for name in names:
             assert getattr(import_module(package), name) is getattr(import_module(module), name)
