@@ -520,7 +520,7 @@ def test_ranks_that_do_not_meet_leave_a_finished_run_finished(tmp_path, one_proc
 def test_a_run_that_is_killed_before_its_ranks_have_met_is_seen(tmp_path):
     def kill_first(place: ProcessInfo) -> None:
         if place.rank == 1:
-            until(lambda: (tmp_path / "outputs").exists() and folder_of(tmp_path).state() == "running")
+            until(lambda: [*tmp_path.glob("outputs/*/status.json")] and folder_of(tmp_path).state() == "running")
             os.kill(holder(tmp_path), signal.SIGKILL)
             die()
 
