@@ -30,7 +30,8 @@ from meta_iteration import PackageLearner, Setting
 from metarl_exp.algorithm.learner import Learner
 from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.process.allocator import keep_freed_memory
-from metarl_exp.process.ranks import ProcessInfo, Ranks, joined
+from metarl_exp.process.place import ProcessInfo
+from metarl_exp.process.ranks import Ranks, joined
 
 SIZES = (1, 2)
 Record = dict[str, Any]

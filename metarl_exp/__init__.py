@@ -4,6 +4,7 @@
 """
 
 import os
+from typing import TYPE_CHECKING
 
 # Before torch is imported, which reads it then: how long an idle thread of torch looks out for the next operation
 # before it sleeps, in turns of a loop. By default it goes on for good, on the very cores that step environments between
@@ -13,8 +14,16 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from metarl_exp import former as former  # modules are found by their former names as well
-from metarl_exp.algorithm.learner import Learner
-from metarl_exp.algorithm.meta_learner import MetaLearner
-from metarl_exp.wiring import load
+from metarl_exp.exports import on_demand
+
+if TYPE_CHECKING:
+    from metarl_exp.algorithm.learner import Learner
+    from metarl_exp.algorithm.meta_learner import MetaLearner
+    from metarl_exp.wiring.stored import load
 
 __all__ = ["Learner", "MetaLearner", "load"]
+
+__getattr__, __dir__ = on_demand(
+    __name__,
+    {"algorithm.learner": ["Learner"], "algorithm.meta_learner": ["MetaLearner"], "wiring.stored": ["load"]},
+)

@@ -49,7 +49,11 @@ class Former(MetaPathFinder, Loader):
         today = renamed(module.__name__, MODULES)
         warnings.warn(f"{module.__name__} is now {today}", DeprecationWarning, stacklevel=2)
         found = import_module(today)
-        setattr(module, "__getattr__", lambda name: getattr(found, NAMES.get(f"{today}.{name}", name)))  # noqa: B010
+
+        def look_up(name: str) -> Any:
+            return getattr(found, NAMES.get(f"{today}.{name}", name))
+
+        vars(module)["__getattr__"] = look_up
 
 
 if not any(isinstance(finder, Former) for finder in sys.meta_path):

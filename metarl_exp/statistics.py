@@ -14,7 +14,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats has Student's t by these functions, and takes a second to import
 
 from metarl_exp.validation import require_integer, require_number
 
@@ -52,7 +52,7 @@ def t_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
 
 @cache
 def _student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    return float(stats.t.ppf(probability, degrees_of_freedom))
+    return float(special.stdtrit(degrees_of_freedom, probability))
 
 
 def paired_difference(x: np.ndarray, y: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
@@ -223,7 +223,7 @@ def _t_test(differences: np.ndarray) -> float:
         return 1.0
     with np.errstate(divide="ignore"):  # differences that are all equal: t = ∞, p = 0
         t = np.abs(np.mean(differences)) * math.sqrt(n) / np.std(differences, ddof=1)
-    return float(2 * stats.t.sf(t, n - 1))
+    return float(2 * special.stdtr(n - 1, -t))
 
 
 def _sign_flip_test(differences: np.ndarray) -> float:

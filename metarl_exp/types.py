@@ -1,4 +1,4 @@
-"""The data that flows: immutable tuples of tensors, and the errors that say the data is wrong.
+"""The data that flows: immutable tuples of tensors, the contracts of those who pass it on, and that it is finite.
 
 Legend of every shape in this package: **N** tasks · **M** trajectories a task · **T** time steps (padded) ·
 **S** observation size · **A** action size · **K** inner steps · **P** number of parameters.
@@ -17,6 +17,8 @@ from torch.nn import Parameter
 
 from metarl_exp.maths.distributions import Distribution
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.process.failures import EnvironmentFailure as EnvironmentFailure  # its former place
+from metarl_exp.process.failures import NonFiniteError
 from metarl_exp.process.side_by_side import GilTurn
 
 
@@ -203,22 +205,6 @@ class Acting(Protocol):
         It is called with observations alone where all episodes go on.
         """
         ...
-
-
-class EnvironmentFailure(RuntimeError):
-    """An environment raised, exited, hung or died; says of which task, at which step, with its own traceback."""
-
-
-class NonFiniteError(FloatingPointError):
-    """A quantity that must be finite is not; `batch` is what it was computed from."""
-
-    def __init__(self, quantity: str, where: str, batch: Any) -> None:
-        super().__init__(f"{quantity} is not finite ({where})")
-        self.quantity, self.where, self.batch = quantity, where, batch
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Without the batch, whose graphs cannot be sent: as a job's worker tells its sweep."""
-        return NonFiniteError, (self.quantity, self.where, None)
 
 
 def require_finite(quantity: str, value: Tensor, batch: Any) -> None:

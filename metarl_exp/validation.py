@@ -1,12 +1,17 @@
-"""Errors about values that a person typed: the field, the value, what is allowed, and the nearest valid one."""
+"""Errors about values that a person typed: the field, the value, what is allowed, and the nearest valid one.
+
+Some values need a library that is not there: then it is named, with how to install it.
+"""
 
 import difflib
+import importlib
 import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -98,3 +103,15 @@ def require_fields(where: str, node: Any, kind: type) -> Mapping[str, Any]:
         if name not in node:
             raise ValueError(f"{where}: missing key {name!r}")
     return node
+
+
+def require_extra(module: str, extra: str, needed_by: str) -> ModuleType:
+    """Import a module of the optional dependencies `extra`; ModuleNotFoundError says how to install them."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise ModuleNotFoundError(
+            f"{needed_by} needs {module}, which is not installed: pip install 'metarl_exp[{extra}]'", name=error.name
+        ) from None

@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,13 @@ PACKAGE = ROOT / "metarl_exp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground to the entry point: a wing imports only those before it.
 ORDER = [
-    "former", "maths", "validation", "markdown", "process", "statistics", "types", "tasks", "policy", "agents",
-    "checker", "algorithm", "runs", "laboratory", "wiring", "figures", "study", "report", "commands", "train",
+    "former", "exports", "maths", "validation", "markdown", "process", "statistics", "types", "tasks", "policy",
+    "agents", "checker", "algorithm", "runs", "laboratory", "wiring", "figures", "study", "report", "commands", "train",
 ]  # fmt: skip
 # By library, the wings and modules that may know it.
 ALLOWED = {
-    "hydra": {"wiring", "commands/run", "commands/train"},
-    "omegaconf": {"wiring", "commands/follow", "commands/run", "commands/train"},
+    "hydra": {"wiring", "commands/run", "commands/training"},
+    "omegaconf": {"wiring", "commands/follow", "commands/run", "commands/train", "commands/training"},
     "wandb": {"runs/tracker"},
     "gymnasium": {"tasks"},
     "mujoco": {"tasks"},
@@ -29,7 +30,9 @@ ALLOWED = {
     "jinja2": {"report"},
 }
 MANY_KEYS = {"learner", "meta_learner", "gymnasium_tasks", "conv", "trpo"}  # with an argument for each key, or part
-CONFIGURED = {"wiring", "commands/follow", "commands/run", "commands/train"}  # they take a configuration
+# They take a configuration.
+CONFIGURED = {"wiring", "commands/follow", "commands/run", "commands/train", "commands/training"}
+EXPORTING = [path for path in MODULES if path.name == "__init__.py" and "on_demand(" in path.read_text("utf-8")]
 BY_NAME = {"ids": lambda path: str(path.relative_to(PACKAGE))}
 
 
@@ -77,6 +80,28 @@ def test_no_modules_import_each_other_in_a_circle():
         for name, path in modules.items()
     }
     graphlib.TopologicalSorter(needs).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("init", EXPORTING, **BY_NAME)
+def test_exports_on_demand_are_those_that_type_checkers_see(init):
+    """None has the name of a module, which Python would put in its place once that is imported."""
+    package, tree = dotted(init), ast.parse(init.read_text())
+    (call,) = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "on_demand"]
+    exported = {f"{package}.{module}": names for module, names in ast.literal_eval(call.args[1]).items()}
+    modules = [module for module, names in exported.items() if not names]
+    (block,) = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    seen = {one.module: [alias.name for alias in one.names] for one in block.body}
+    assert seen.pop(package, []) == [module.rpartition(".")[2] for module in modules]
+    assert seen == {module: names for module, names in exported.items() if names}
+    for module in modules:
+        assert getattr(import_module(package), module.rpartition(".")[2]) is import_module(module)
+    for module, names in exported.items():
+        for name in names:
+            assert getattr(import_module(package), name) is getattr(import_module(module), name)
+            assert not {init.with_name(name), init.with_name(f"{name}.py")} & {*init.parent.iterdir()}
+    assert {name for names in exported.values() for name in names} <= {*dir(import_module(package))}
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = import_module(package).nonsense
 
 
 @pytest.mark.parametrize(("library", "allowed"), ALLOWED.items())

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from metarl_exp import wiring
-from metarl_exp.runs import results
+from metarl_exp.runs import scoring
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.wiring.composing import leaves
 
@@ -52,10 +52,10 @@ def measured(overrides: list[str]):
     config = wiring.compose(overrides)
     learner, evaluation, _ = wiring.assemble(config)
     learner.train(config.iterations)
-    content, _ = results.evaluate(
+    content, _ = scoring.evaluate(
         learner,
         evaluation.with_best_step_size(learner, learner.theta),
-        {"last": results.Candidate(learner.iteration, learner.theta)},
+        {"last": scoring.Candidate(learner.iteration, learner.theta)},
     )
     return learner, content
 

@@ -5,7 +5,8 @@ import pickle
 import pytest
 import torch
 
-from metarl_exp.types import NonFiniteError, Trajectories, require_finite
+from metarl_exp.process.failures import NonFiniteError
+from metarl_exp.types import Trajectories, require_finite
 
 
 def test_finite_values_pass():

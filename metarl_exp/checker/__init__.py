@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 from metarl_exp.checker import answers, declared, independence
 from metarl_exp.checker.finding import FAULT, NOT_RUN, NOTE, PASSED, Finding, Seen, Subject, fault, not_run
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks.base import TaskDistribution
 from metarl_exp.tasks.guard import close, guarded
-from metarl_exp.types import EnvironmentFailure
 
 __all__ = ["FAULT", "LIMIT", "NOTE", "NOT_RUN", "PASSED", "Finding", "check"]
 

@@ -9,9 +9,8 @@ from typing import Any
 from metarl_exp import figures
 from metarl_exp.algorithm.evaluation import Evaluation
 from metarl_exp.algorithm.learner import Learner
-from metarl_exp.commands import replay
 from metarl_exp.maths.parameters import Parameters
-from metarl_exp.runs import results
+from metarl_exp.runs import results, scoring
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.tasks.base import DrawsPaths
 
@@ -22,11 +21,11 @@ def evaluate(
     folder: RunFolder,
     learner: Learner,
     evaluation: Evaluation,
-    candidates: dict[str, results.Candidate],
+    candidates: dict[str, scoring.Candidate],
     beside: Mapping[str, float],
 ) -> dict[str, Any]:
     """Evaluate candidates on the test tasks; write evaluation.json, with the numbers `beside` it, and the figures."""
-    content, measured = results.evaluate(learner, evaluation, candidates)
+    content, measured = scoring.evaluate(learner, evaluation, candidates)
     content |= beside
     folder.write_json("evaluation.json", content)
     figures.learning_curve(folder.read_metrics(), folder.figures, results.counted(content))
@@ -40,6 +39,8 @@ def evaluate(
 
 def film(folder: RunFolder, learner: Learner, evaluation: Evaluation, theta: Parameters) -> str | None:
     """Film θ before and after adaptation; the reason if there is no film. An error is logged, and fails no run."""
+    from metarl_exp.commands import replay  # with matplotlib, which a run that is refused, or has ended, does without
+
     try:
         replay.make_film(learner, evaluation, theta, replay.Filming(), folder.figures / "replay.gif")
     except Exception as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from metarl_exp import figures, wiring
 from metarl_exp.commands.command_line import THETAS, file_stem, pairs, read_run
 from metarl_exp.process.printing import console
-from metarl_exp.runs import results
+from metarl_exp.runs import results, scoring
 from metarl_exp.runs.ending import command
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.validation import require_choice
@@ -33,8 +33,8 @@ def evaluate(run: Path, settings: Sequence[str], trust: bool = False) -> Path:
     learner = wiring.load(run, which, wiring.typed(given.get("stale", "false")), trust)
     evaluation = wiring.evaluation_with(config, others, beside=["theta", "stale"])
     evaluation = evaluation.with_best_step_size(learner, learner.theta)
-    candidate = results.Candidate(wiring.theta_iteration(run, which), learner.theta)
-    content, _ = results.evaluate(learner, evaluation, {which: candidate})
+    candidate = scoring.Candidate(wiring.theta_iteration(run, which), learner.theta)
+    content, _ = scoring.evaluate(learner, evaluation, {which: candidate})
     content["settings"] = list(settings)  # as they were typed: the file's name may have no room for them
     name = file_stem("evaluation", {"theta": which} | given)
     folder = RunFolder(run)

@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 from metarl_exp import wiring
 from metarl_exp.algorithm.learner import Learner
 from metarl_exp.process import allocator
-from metarl_exp.process.ranks import ProcessInfo, Ranks, joined
+from metarl_exp.process.failures import EnvironmentFailure, NonFiniteError
+from metarl_exp.process.place import ProcessInfo
+from metarl_exp.process.ranks import Ranks, joined
 from metarl_exp.process.signals import terminated_as_interrupt
 from metarl_exp.runs import checkpoint
-from metarl_exp.types import EnvironmentFailure, NonFiniteError
 
 
 def follow(config: DictConfig, place: ProcessInfo) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 from metarl_exp import wiring
 from metarl_exp.commands import status
+from metarl_exp.process.place import ProcessInfo
 from metarl_exp.process.printing import console
-from metarl_exp.process.ranks import ProcessInfo
 from metarl_exp.runs import ending
 from metarl_exp.runs.sweep import VARIABLE, Sweep
 from metarl_exp.wiring import hydra_internals
+from metarl_exp.wiring.arguments import refusing
 from metarl_exp.wiring.jobs import plan
-from metarl_exp.wiring.preflight import making_folders, refuse_ranks, refusing
+from metarl_exp.wiring.preflight import making_folders, refuse_ranks
 
 
 def marked(sweep: Sweep) -> str:

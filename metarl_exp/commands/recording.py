@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from metarl_exp.process.ranks import RankFailure
+from metarl_exp.process.failures import RankFailure
 from metarl_exp.runs import ending
 from metarl_exp.runs.run_folder import RunFolder
 

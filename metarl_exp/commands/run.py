@@ -17,14 +17,16 @@ from rich.console import Console
 from metarl_exp import wiring
 from metarl_exp.commands import artifacts
 from metarl_exp.commands.recording import recorded
-from metarl_exp.process.ranks import ProcessInfo, Ranks, joined
+from metarl_exp.process.failures import EnvironmentFailure, NonFiniteError
+from metarl_exp.process.place import ProcessInfo
+from metarl_exp.process.ranks import Ranks, default_threads, joined
 from metarl_exp.process.signals import terminated_as_interrupt
-from metarl_exp.runs import checkpoint, provenance, recovery, results
+from metarl_exp.runs import checkpoint, provenance, recovery, results, scoring
 from metarl_exp.runs.progress import display
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import Sweep
 from metarl_exp.runs.tracker import RunInfo
-from metarl_exp.types import EnvironmentFailure, Iteration, NonFiniteError
+from metarl_exp.types import Iteration
 from metarl_exp.validation import installed_memory
 
 log = logging.getLogger("metarl_exp")
@@ -98,7 +100,7 @@ class Run:
         recorded = (self.folder.provenance() or {}).get("threads")
         if recorded and self.config.threads not in (None, recorded):
             self.console.print(f"continuing with threads={recorded}, as the run began (not {self.config.threads})")
-        torch.set_num_threads(recorded or self.config.threads or ProcessInfo.here().threads())
+        torch.set_num_threads(recorded or self.config.threads or default_threads(ProcessInfo.here()))
 
     def device(self) -> None:
         """The device, by its own name from here on; of the kind that the run began on, for a continued one."""
@@ -173,9 +175,9 @@ class Run:
         self.best.write()  # whatever became of the file since
         evaluation, validated = self.parts.evaluation.validated(learner, self.best.theta)
         candidates = {
-            "initial": results.Candidate(0, self.initial),
-            "best": results.Candidate(self.best.iteration, self.best.theta),
-            "last": results.Candidate(learner.iteration, learner.theta),
+            "initial": scoring.Candidate(0, self.initial),
+            "best": scoring.Candidate(self.best.iteration, self.best.theta),
+            "last": scoring.Candidate(learner.iteration, learner.theta),
         }
         scored = {"validation": validated[:, -1].mean().item()}
         content = artifacts.evaluate(self.folder, learner, evaluation, candidates, scored)

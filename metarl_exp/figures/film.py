@@ -22,9 +22,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from metarl_exp.figures import STYLE
+from metarl_exp.figures.style import STYLE
 from metarl_exp.runs.files import write_atomically
-from metarl_exp.tasks.extras import require_extra
+from metarl_exp.validation import require_extra
 
 FRAMES = 120  # of a film at most: longer episodes are shown with a stride
 STILLS = 6  # moments in a strip

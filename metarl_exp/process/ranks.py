@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -30,40 +30,18 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from metarl_exp.process.awake import Countdown
+from metarl_exp.process.failures import RankFailure
+from metarl_exp.process.place import ProcessInfo
 
 GRACE = 5.0  # s for a failed rank to publish its reason, once another has noticed; then it counts as lost
 THREADS = torch.get_num_threads()  # what torch takes by itself
 WAIT = timedelta(days=30)  # of gloo itself: longer than anything takes
 
 
-class RankFailure(RuntimeError):
-    """The run cannot go on since another rank ended; says which and, as far as it is known, why."""
-
-
-class ProcessInfo(NamedTuple):
-    """Rank of this process in its run and on its machine, as `torchrun` passes it."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0  # among those on this machine
-    local_size: int = 1
-
-    @classmethod
-    def here(cls) -> ProcessInfo:
-        """From the environment variables; a process by itself if they do not say otherwise."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return cls(*(int(os.environ[name]) for name in names)) if all(n in os.environ for n in names) else cls()
-
-    def threads(self) -> int:
-        """Threads for torch: its own default; for several ranks on a machine, each one's share of the cores."""
-        cores = len(os.sched_getaffinity(0))
-        return THREADS if self.size == 1 else max(1, cores // self.local_size)
-
-    def program(self) -> list[str]:
-        """The command of this process, without arguments; torchrun's rendezvous endpoint is not known here."""
-        machines = self.size // self.local_size
-        how = [*([f"--nnodes={machines}"] if machines > 1 else []), f"--nproc-per-node={self.local_size}"]
-        return ["metarl-train"] if self.size == 1 else ["torchrun", *how, "-m", "metarl_exp.train"]
+def default_threads(place: ProcessInfo) -> int:
+    """Threads for torch: its own default; for several ranks on a machine, each one's share of the cores."""
+    cores = len(os.sched_getaffinity(0))
+    return THREADS if place.size == 1 else max(1, cores // place.local_size)
 
 
 class Ranks:

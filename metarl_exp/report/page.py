@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from metarl_exp.report import pictures
 from metarl_exp.report.overview import SHOWN, Overview, Table
 from metarl_exp.report.studies import Method, Study, counted, studies
-from metarl_exp.runs import provenance, results
+from metarl_exp.runs import results
+from metarl_exp.runs.run_folder import now
 from metarl_exp.study.comparison import MISSING
 
 TEMPLATE = "page.html"
@@ -39,7 +40,7 @@ def render(name: str, overview: Overview, commands: Sequence[str]) -> str:
     keys, listed = overview.differing.keys(), [one.run for one in overview.shown]
     return template.render(
         name=name,
-        written=provenance.now(),
+        written=now(),
         total=overview.total,
         states=overview.states(),
         troubles=overview.troubles(),

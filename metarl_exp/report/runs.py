@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_exp import wiring
 from metarl_exp.runs import results
 from metarl_exp.runs.files import DamagedFile, digest, making_sense_of, read_yaml, said
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import JobStatus
+from metarl_exp.wiring.overrides import typed
 
 LOG_LINES = 20  # of the end of a log
 AS_TYPED = json.JSONEncoder(ensure_ascii=False, default=str)
@@ -131,7 +131,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def _typed(overrides: Iterable[str]) -> dict[str, str]:
     """The keys of `key=value` overrides."""
     pairs = (override.lstrip("+").partition("=") for override in overrides if "=" in override)
-    return {key: _text(wiring.typed(value)) for key, _, value in pairs}
+    return {key: _text(typed(value)) for key, _, value in pairs}
 
 
 def _text(value: Any) -> str:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl_exp import wiring
 from metarl_exp.report.runs import Run
 from metarl_exp.runs import results
+from metarl_exp.wiring.keys import NOT_IN_FINGERPRINT
 
 
 class Method(NamedTuple):
@@ -109,7 +109,7 @@ def _environment_name(run: Run) -> str:
 
 def _name(runs: Sequence[Run], shared: Collection[str]) -> str:
     """Overrides typed for all of these runs and not `shared` by all, or the name of the configuration's folders."""
-    own = [o for o in _typed(runs) if o not in shared and re.split(r"[.=]", o)[0] not in wiring.NOT_IN_FINGERPRINT]
+    own = [o for o in _typed(runs) if o not in shared and re.split(r"[.=]", o)[0] not in NOT_IN_FINGERPRINT]
     return ", ".join(own) or runs[0].status.name.rsplit("-seed", 1)[0]
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.process.failures import NonFiniteError
 from metarl_exp.runs.files import DamagedFile, digest, write_atomically
-from metarl_exp.types import NonFiniteError
 from metarl_exp.validation import require_choice
 
 FORMAT = 1

@@ -13,11 +13,10 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from metarl_exp.process.failures import EnvironmentFailure, NonFiniteError, RankFailure
 from metarl_exp.process.printing import safely
-from metarl_exp.process.ranks import RankFailure
 from metarl_exp.runs.run_folder import FolderRefused
 from metarl_exp.runs.sweep import NotBegun
-from metarl_exp.types import EnvironmentFailure, NonFiniteError
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 import torch
 
 from metarl_exp.checker.identity import Identified, differences
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.runs import sources
-from metarl_exp.types import EnvironmentFailure
+from metarl_exp.runs.run_folder import now
 
 # Rises with every commit that moves a seeded result (CHANGELOG.md, "Changes numbers").
 RESULTS_VERSION = 1
@@ -69,11 +69,6 @@ def changes(record: Mapping[str, Any], identify: Callable[[], Identified] | None
         libraries = record.get("libraries", {}) | record.get("environment", {}).get("libraries", {})
         found += [f"{name} is {now}, was {then}" for name, then in libraries.items() if (now := _version(name)) != then]
     return found
-
-
-def now() -> str:
-    """Local time with its offset."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def commit() -> dict[str, Any]:

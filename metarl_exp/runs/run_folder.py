@@ -30,6 +30,11 @@ class FolderRefused(RuntimeError):
     """This folder cannot be worked in: another process does, or it holds another run."""
 
 
+def now() -> str:
+    """Local time with its offset."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
 def choose_folder(base: Path, restart: bool) -> Path:
     """The newest of a run's folders base, base-r1, base-r2 …; a new one after it if the run is to start over."""
     newest, number = base, 1
@@ -142,7 +147,7 @@ class RunFolder:
 
     @staticmethod
     def _sign(file: TextIO) -> None:
-        started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        started = now()
         file.truncate(0)
         file.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "started": started}))
         file.flush()

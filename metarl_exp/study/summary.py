@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metarl_exp.process.failures import NonFiniteError
 from metarl_exp.runs.files import DamagedFile, making_sense_of, read_json, said
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import folder_status
-from metarl_exp.types import NonFiniteError
 
 POINTS = 100  # of a learning curve that are kept
 CURVES = ("return/step_", "validation/step_")  # what is kept of the metrics

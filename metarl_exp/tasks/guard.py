@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from metarl_exp.process.awake import SHORTEST, Countdown
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks.base import Closeable
-from metarl_exp.types import BatchedEnv, EnvironmentFailure, Step
+from metarl_exp.types import BatchedEnv, Step
 
 
 def _folder() -> str | None:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.vector.batch import VectorBatch
 from metarl_exp.tasks.vector.fleet import Fleet
 from metarl_exp.tasks.vector.foreign_code import foreign_code
@@ -17,7 +16,7 @@ from metarl_exp.tasks.vector.rebuilt import rebuilt
 from metarl_exp.tasks.vector.recipe import Recipe, Row, constructor
 from metarl_exp.tasks.vector.variation import variation
 from metarl_exp.types import Spec
-from metarl_exp.validation import require_integer
+from metarl_exp.validation import require_extra, require_integer
 
 
 class GymnasiumTasks:

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import gymnasium
 import numpy as np
 
-from metarl_exp.tasks.extras import require_extra
+from metarl_exp.validation import require_extra
 
 ID = f"{__name__}:metarl_exp/MetaWorldTask-v0"  # with the module that gymnasium.make has to import first
 VECTOR = 6  # most numbers of a task beside its environment

@@ -12,7 +12,7 @@ from metarl_exp.runs.files import DamagedFile, read_yaml, write_yaml
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.wiring.composing import leaves
 from metarl_exp.wiring.distributions import discrete_actions
-from metarl_exp.wiring.fingerprint import ADDED
+from metarl_exp.wiring.keys import ADDED
 from metarl_exp.wiring.moved import gone, with_current_keys
 from metarl_exp.wiring.policies import policy_node
 

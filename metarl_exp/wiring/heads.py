@@ -7,14 +7,12 @@ this form, runs store it, and the options of then (`policy=gaussian_mlp`) still 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from metarl_exp.policy import CategoricalHead, GaussianHead
-
 POLICY = "metarl_exp.policy."
-HEADS = {"Gaussian": GaussianHead, "Categorical": CategoricalHead}
+# Settings of each head, which are the arguments of its class: said here since composing a configuration needs no class.
+HEADS: dict[str, tuple[str, ...]] = {"Gaussian": ("init_std", "min_std", "max_std"), "Categorical": ()}
 NETWORKS = ("MLP", "ContextMLP", "CriticMLP", "Conv", "RNN", "CriticRNN")
 # Today's option and its settings, by the former option's name after `gaussian_` or `categorical_`.
 FORMER: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,14 +45,9 @@ def head_for(discrete: bool) -> str:
     return "Categorical" if discrete else "Gaussian"
 
 
-def head_settings(head: str) -> list[str]:
-    """The settings that a head takes."""
-    return [name for name in inspect.signature(HEADS[head]).parameters if name != "spec"]
-
-
 def fitting(node: Mapping[str, Any], discrete: bool) -> dict[str, Any]:
     """A node without the settings of a Gaussian head, if actions are discrete."""
-    idle = head_settings("Gaussian") if discrete else []
+    idle = HEADS["Gaussian"] if discrete else ()
     return {key: value for key, value in node.items() if key not in idle}
 
 

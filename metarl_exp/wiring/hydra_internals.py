@@ -11,17 +11,27 @@ from hydra import initialize_config_dir, version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import OmegaConf
 
+from metarl_exp import wiring
 from metarl_exp.wiring.composing import config_dir
 from metarl_exp.wiring.overrides import is_hydras
 
 VERSION_BASE = "1.3"
+
+# Name of a run's folder, which a configuration that is only shown does not ask for: it takes classes, and so torch.
+OmegaConf.register_new_resolver("run_folder", lambda *, _root_: wiring.run_name(_root_), replace=True)
+
+# Hydra's help copies the store of all options for each group that it lists, which took two thirds of its time. Nobody
+# changes the store's own nodes: it gives copies of them.
+ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def command_line() -> argparse.Namespace:

@@ -15,8 +15,9 @@ from metarl_exp.runs.run_folder import choose_folder
 from metarl_exp.runs.sweep import Job, Sweep, identifier
 from metarl_exp.wiring.assembly import assemble
 from metarl_exp.wiring.composing import compose
-from metarl_exp.wiring.fingerprint import NOT_IN_FINGERPRINT, fingerprint
+from metarl_exp.wiring.fingerprints import fingerprint
 from metarl_exp.wiring.hydra_internals import grid
+from metarl_exp.wiring.keys import NOT_IN_FINGERPRINT
 from metarl_exp.wiring.overrides import check_method, check_overrides, is_hydras
 from metarl_exp.wiring.staleness import refuse_other_run
 

@@ -14,8 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_exp.tasks.extras import require_extra
-from metarl_exp.validation import nearest
+from metarl_exp.validation import nearest, require_extra
 from metarl_exp.wiring.composing import compose, leaves, options, unknown_key
 from metarl_exp.wiring.heads import FORMER_OPTIONS
 
@@ -128,6 +127,11 @@ def _require_field_of_hydra(key: str) -> None:
         if name not in allowed:
             raise ValueError(f"unknown key {key!r}{nearest(name, allowed)}; allowed are {', '.join(allowed)}")
         node = get_type_hints(node)[name]
+
+
+def typed(text: str) -> Any:
+    """The value that a text means, as on a command line: a number, a list, true, null or a string."""
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index]
 
 
 def is_hydras(override: Override) -> bool:

@@ -12,7 +12,7 @@ from metarl_exp.types import Spec
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.components import component
 from metarl_exp.wiring.composing import canonical, data, policies
-from metarl_exp.wiring.heads import POLICY, WITHOUT_HEAD, fitting, head_for, head_of, head_settings, with_head
+from metarl_exp.wiring.heads import HEADS, POLICY, WITHOUT_HEAD, fitting, head_for, head_of, with_head
 
 
 def policy_node(node: Mapping[Any, Any], discrete: Callable[[], bool]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def policy_of(node: Mapping[Any, Any], spec: Spec, generator: torch.Generator, d
         if given["_target_"] in WITHOUT_HEAD:
             _refuse_idle(given, spec)
         given = fitting(given, spec.discrete)
-    takes = head_settings(name)
+    takes = HEADS[name]
     settings = {key: given.pop(key) for key in takes if key in given}
     head = component("policy", {"_target_": f"{POLICY}{name}Head", **settings}, spec=spec)
     return component("policy", given, beside=takes, head=head, **initialised)

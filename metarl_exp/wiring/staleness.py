@@ -20,7 +20,7 @@ from metarl_exp.tasks.trials import Trials
 from metarl_exp.wiring.composing import values
 from metarl_exp.wiring.config_file import stored_config
 from metarl_exp.wiring.distributions import tasks_of
-from metarl_exp.wiring.fingerprint import differing_keys, effective, fingerprinted
+from metarl_exp.wiring.fingerprints import differing_keys, effective, fingerprinted
 from metarl_exp.wiring.trust import foreign_code
 
 

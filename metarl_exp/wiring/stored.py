@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +16,7 @@ from metarl_exp.wiring.components import component
 from metarl_exp.wiring.config_file import stored_config
 from metarl_exp.wiring.devices import device_to_read_on
 from metarl_exp.wiring.moved import current_key
+from metarl_exp.wiring.overrides import typed
 from metarl_exp.wiring.staleness import changed_since
 from metarl_exp.wiring.trust import refuse_unless_data
 
@@ -51,11 +51,6 @@ def load(run: str | Path, which: str = "best", stale: bool = False, trust: bool 
     if which != "initial":
         learner.theta = load_theta(Path(run), which, like=learner.theta)
     return learner
-
-
-def typed(text: str) -> Any:
-    """The value that a text means, as on a command line: a number, a list, true, null or a string."""
-    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index]
 
 
 def evaluation_with(config: DictConfig, settings: dict[str, str], beside: Sequence[str] = ()) -> Evaluation:

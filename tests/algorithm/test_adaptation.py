@@ -8,7 +8,7 @@ import torch
 from metarl_exp.algorithm.adaptation import Adaptation, require_schedule, scale_at
 from metarl_exp.algorithm.derivatives.autograd import Autograd
 from metarl_exp.maths.parameters import flatten, stack, unflatten
-from metarl_exp.types import NonFiniteError
+from metarl_exp.process.failures import NonFiniteError
 
 ORDERS = pytest.mark.parametrize("order", ["first", "second"])
 

@@ -9,7 +9,7 @@ import torch
 from metarl_exp import wiring
 from metarl_exp.algorithm.episodes import mean_returns
 from metarl_exp.algorithm.evaluation import Evaluation
-from metarl_exp.runs.results import summarise
+from metarl_exp.runs.scoring import summarise
 from metarl_exp.tasks.base import uniform
 from metarl_exp.types import Spec, Step
 

@@ -17,10 +17,10 @@ from metarl_exp.algorithm.objective import LVC, MAML, MetaFunction
 from metarl_exp.algorithm.outer_optimizer import TRPO, TorchOptimizer
 from metarl_exp.maths.parameters import flatten
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
+from metarl_exp.process.failures import NonFiniteError
 from metarl_exp.process.streams import streams
 from metarl_exp.tasks import CartPole, Navigation2D
 from metarl_exp.tasks.cartpole import NOMINAL
-from metarl_exp.types import NonFiniteError
 
 NAVIGATION = Navigation2D(6, "scaled", False)
 

@@ -9,7 +9,7 @@ from torch import nn
 from metarl_exp.algorithm.aggregator import Mean
 from metarl_exp.algorithm.objective import MetaFunction
 from metarl_exp.maths.parameters import flatten, unflatten
-from metarl_exp.types import NonFiniteError
+from metarl_exp.process.failures import NonFiniteError
 
 POLICIES = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
 

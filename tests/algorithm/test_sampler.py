@@ -13,9 +13,10 @@ from metarl_exp.algorithm.episodes import join_episodes, success_rates
 from metarl_exp.algorithm.sampler import Sampler, action_noise, sample_episodes
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import CategoricalMLP
+from metarl_exp.process.failures import EnvironmentFailure, NonFiniteError
 from metarl_exp.tasks import Navigation2D
 from metarl_exp.tasks.guard import limits
-from metarl_exp.types import EnvironmentFailure, NonFiniteError, Spec, Step
+from metarl_exp.types import Spec, Step
 
 LENGTHS = torch.tensor([[3, 1], [2, 5]])  # when the episodes end, the horizon being 5
 TERMINAL = torch.tensor([[True, False], [False, False]])  # [0, 0] ends in the MDP, [0, 1] and [1, 0] by a limit

@@ -9,9 +9,9 @@ import torch
 
 from metarl_exp import wiring
 from metarl_exp.checker.identity import golden, identity
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks import CartPole, Navigation2D, cartpole, navigation_2d
 from metarl_exp.tasks.cartpole import NOMINAL
-from metarl_exp.types import EnvironmentFailure
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = {"horizon": 100, "action_map": "scaled", "varying_start": False}

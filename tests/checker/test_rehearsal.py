@@ -20,9 +20,10 @@ from metarl_exp.checker.rehearsal import (
 )
 from metarl_exp.commands import train
 from metarl_exp.policy import GaussianMLP
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks import GymnasiumTasks, Navigation2D
 from metarl_exp.tasks.trials import Trials
-from metarl_exp.types import EnvironmentFailure, Spec, Step
+from metarl_exp.types import Spec, Step
 
 LENGTHS = torch.tensor([[3, 1], [2, 5]])  # when the episodes end; [0, 1] is cut off, the others end in the MDP
 CONTINUOUS = Spec(observation_size=1, action_size=2, discrete=False, horizon=4)

@@ -3,7 +3,7 @@
 import torch
 
 from metarl_exp import figures
-from metarl_exp.runs import results
+from metarl_exp.runs import scoring
 from metarl_exp.types import Trajectories
 
 
@@ -18,7 +18,7 @@ def test_the_learning_curve_has_a_line_for_each_number_of_steps(tmp_path, saved)
 
 def test_an_iterate_that_is_best_and_last_is_drawn_once(tmp_path, saved):
     entries = {"initial": 0, "best": 5, "last": 5}
-    theta = {name: results.summarise(torch.rand(4, 3), iteration) for name, iteration in entries.items()}
+    theta = {name: scoring.summarise(torch.rand(4, 3), iteration) for name, iteration in entries.items()}
     content = {"protocol": {"steps": 2}, "tasks": {"n": 4}, "theta": theta}
     figures.gradient_steps(content, tmp_path)
     labels = [line.get_label() for line in saved[0].axes[0].lines]

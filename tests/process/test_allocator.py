@@ -12,7 +12,7 @@ import resource, sys, torch
 from metarl_exp.process.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-for _ in range(3): torch.ones(16_000_000)  # 64 MB
+for _ in range(20): torch.ones(16_000_000)  # 64 MB, until small objects that come between have their places
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20): torch.ones(16_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

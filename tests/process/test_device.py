@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from metarl_exp import wiring
 from metarl_exp.algorithm import recording
 from metarl_exp.commands import replay, train
-from metarl_exp.runs import results
+from metarl_exp.runs import scoring
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.tasks.transfer import to_device
 from metarl_exp.wiring import assembly, devices
@@ -193,7 +193,7 @@ def test_results_from_a_device_are_written_and_drawn(pretended):
         learner = iterate(SMALL)[-1]
         config = wiring.compose([*TINY, "evaluation.test_tasks=2", "evaluation.trajectories=2", "evaluation.steps=1"])
         evaluation = wiring.component("evaluation", config.evaluation)
-        content, _ = results.evaluate(learner, evaluation, {"last": results.Candidate(1, learner.theta)})
+        content, _ = scoring.evaluate(learner, evaluation, {"last": scoring.Candidate(1, learner.theta)})
         scenes, _ = replay.shoot(learner, evaluation, learner.theta, [0, 1], lambda longest: list(range(longest)))
         return content, [take.rewards.tolist() for scene in scenes for take in scene.takes]
 

@@ -26,11 +26,12 @@ from metarl_exp.algorithm.learner import Learner
 from metarl_exp.commands import train
 from metarl_exp.process import awake, ranks
 from metarl_exp.process.awake import Countdown
-from metarl_exp.process.ranks import ALONE, Processes, ProcessInfo, RankFailure, Ranks, joined
+from metarl_exp.process.failures import NonFiniteError, RankFailure
+from metarl_exp.process.place import ProcessInfo
+from metarl_exp.process.ranks import ALONE, Processes, Ranks, joined
 from metarl_exp.process.streams import RankGenerator, draw, stream
 from metarl_exp.runs.run_folder import RunFolder
 from metarl_exp.runs.sweep import statuses
-from metarl_exp.types import NonFiniteError
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -519,7 +520,7 @@ def test_ranks_that_do_not_meet_leave_a_finished_run_finished(tmp_path, one_proc
 def test_a_run_that_is_killed_before_its_ranks_have_met_is_seen(tmp_path):
     def kill_first(place: ProcessInfo) -> None:
         if place.rank == 1:
-            until(lambda: (tmp_path / "outputs").exists() and folder_of(tmp_path).state() == "running")
+            until(lambda: [*tmp_path.glob("outputs/*/status.json")] and folder_of(tmp_path).state() == "running")
             os.kill(holder(tmp_path), signal.SIGKILL)
             die()
 
@@ -601,10 +602,10 @@ def test_a_process_is_by_itself_unless_it_is_told_otherwise(monkeypatch):
 
 def test_ranks_of_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
-    assert ProcessInfo(0, 8, 0, 4).threads() == 1
-    assert ProcessInfo(0, 2, 0, 2).threads() == 3
-    assert ProcessInfo(0, 16, 0, 16).threads() == 1
-    assert ProcessInfo().threads() == ranks.THREADS
+    assert ranks.default_threads(ProcessInfo(0, 8, 0, 4)) == 1
+    assert ranks.default_threads(ProcessInfo(0, 2, 0, 2)) == 3
+    assert ranks.default_threads(ProcessInfo(0, 16, 0, 16)) == 1
+    assert ranks.default_threads(ProcessInfo()) == ranks.THREADS
 
 
 def test_ranks_that_do_not_come_are_said(monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl_exp.runs import results
+from metarl_exp.runs import scoring
 
 Write = Callable[..., Path]
 CONFIGURATION = (
@@ -48,7 +48,7 @@ def write_run(tmp_path) -> Write:
         }
         (folder / "provenance.json").write_text(json.dumps(known | provenance))
         if state == "finished":
-            entry = results.summarise(torch.tensor(returns or [[-40.0, -10.0], [-44.0, -14.0]]), 3)
+            entry = scoring.summarise(torch.tensor(returns or [[-40.0, -10.0], [-44.0, -14.0]]), 3)
             evaluation = {
                 "protocol": {"steps": len(entry["mean"]) - 1},
                 "tasks": {"n": entry["n"], "names": ["x"], "values": [[float(i)] for i in range(entry["n"])]},

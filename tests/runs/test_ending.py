@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from metarl_exp.commands import status, train
-from metarl_exp.runs import checkpoint, ending, files, results, run_folder
+from metarl_exp.runs import checkpoint, ending, files, run_folder, scoring
 from metarl_exp.runs.ending import ADVICE, JobFailed, command, reason
 from metarl_exp.runs.run_folder import FolderRefused, RunFolder
 from metarl_exp.tasks.guard import guarded
@@ -140,7 +140,7 @@ def test_an_unexpected_error_ends_with_its_reason_and_where_the_traceback_is(tra
     def evaluate(*_: object) -> None:
         raise KeyError("mean")
 
-    monkeypatch.setattr(results, "evaluate", evaluate)
+    monkeypatch.setattr(scoring, "evaluate", evaluate)
     last, printed = train_tiny()
     (path,) = (tmp_path / "outputs").iterdir()
     assert last == f"metarl-train: KeyError: 'mean' (traceback: {path / 'train.log'})"

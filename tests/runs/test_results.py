@@ -6,13 +6,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from metarl_exp.runs import results
+from metarl_exp.runs import results, scoring
 
 CONTENT = {
     "protocol": {"steps": 1},
     "tasks": {"n": 3},
     "interval": results.OVER,
-    "theta": {"best": results.summarise(torch.tensor([[-3.0, 1.0], [-2.0, 1.0], [-1.0, 4.0]]), 7)},
+    "theta": {"best": scoring.summarise(torch.tensor([[-3.0, 1.0], [-2.0, 1.0], [-1.0, 4.0]]), 7)},
 }
 HALF = 4.302652729911275 / 3**0.5  # of the 95 % t-interval, for n = 3 and a standard deviation of 1
 
@@ -34,14 +34,14 @@ def test_the_page_s_table():
 
 
 def test_one_task_has_no_interval():
-    entry = results.summarise(torch.tensor([[1.0, 2.0]]), 0)
+    entry = scoring.summarise(torch.tensor([[1.0, 2.0]]), 0)
     assert entry["interval"] == [None, None]
     assert results.cells(entry) == ["1.00", "2.00"]
 
 
 def test_success_and_the_share_of_the_optimum_have_rows_of_their_own():
     success = torch.tensor([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]])
-    entry = results.summarise(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]), 7, success)
+    entry = scoring.summarise(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]), 7, success)
     assert entry["success"]["mean"] == [0.5, 1.0]
     lines = results.markdown({**CONTENT, "theta": {"best": entry}, "optimal_returns": [4.0, 8.0, 12.0]}).splitlines()
     assert lines[4].startswith("| best: share of episodes that reach the goal | 0.50 ± ")
@@ -49,7 +49,7 @@ def test_success_and_the_share_of_the_optimum_have_rows_of_their_own():
 
 
 def test_many_steps_have_a_few_columns_and_always_the_last():
-    entry = results.summarise(torch.arange(40.0).view(2, 20), 7)
+    entry = scoring.summarise(torch.arange(40.0).view(2, 20), 7)
     lines = results.markdown({**CONTENT, "protocol": {"steps": 19}, "theta": {"best": entry}}).splitlines()
     assert lines[0] == "| θ | 0 steps | 1 step | 2 steps | 4 steps | 8 steps | 16 steps | 19 steps |"
     means = [float(cell.split()[0]) for cell in lines[2].split("|")[2:-1]]
@@ -58,7 +58,7 @@ def test_many_steps_have_a_few_columns_and_always_the_last():
 
 def test_gains_are_paired():
     """Every task gains exactly 2 while returns differ by 100: the interval of the gain has no width."""
-    entry = results.summarise(torch.tensor([[0.0, 2.0], [100.0, 102.0], [-100.0, -98.0]]), 7)
+    entry = scoring.summarise(torch.tensor([[0.0, 2.0], [100.0, 102.0], [-100.0, -98.0]]), 7)
     lines = results.markdown({**CONTENT, "theta": {"initial": entry, "best": entry}}).splitlines()
     assert lines[4] == "| best: gain over 0 steps, task by task | 0.00 ± 0.00 | 2.00 ± 0.00 |"
     assert sum("gain" in line for line in lines) == 1
@@ -70,7 +70,7 @@ def test_gains_are_paired():
 )
 def test_an_adaptation_that_is_not_shown_to_help_is_said_to_be_one(gains, says):
     """Trap 14: by the interval of the gains, task by task; half of it is 4.303 σ / √3."""
-    entry = results.summarise(torch.tensor([[0.0, gain] for gain in gains]), 7)
+    entry = scoring.summarise(torch.tensor([[0.0, gain] for gain in gains]), 7)
     content = {**CONTENT, "theta": {"best": entry}}
     caption = results.markdown(content).splitlines()[-1]
     assert ("Adaptation" in caption) == (says is not None)
@@ -80,5 +80,5 @@ def test_an_adaptation_that_is_not_shown_to_help_is_said_to_be_one(gains, says):
 
 
 def test_one_task_or_no_step_gives_no_doubt():
-    assert results.doubt({**CONTENT, "theta": {"best": results.summarise(torch.tensor([[0.0, -1.0]]), 0)}}) == []
+    assert results.doubt({**CONTENT, "theta": {"best": scoring.summarise(torch.tensor([[0.0, -1.0]]), 0)}}) == []
     assert results.doubt({**CONTENT, "protocol": {"steps": 0}}) == []

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks import guard
 from metarl_exp.tasks.guard import PROCESS, close, foreign, guarded, limited, unhurried
-from metarl_exp.types import EnvironmentFailure
 
 
 def test_a_failure_from_within_is_told_further_with_the_cause_that_it_had():

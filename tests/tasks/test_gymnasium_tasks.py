@@ -11,9 +11,10 @@ import torch
 from metarl_exp import MetaLearner, wiring
 from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.policy import CategoricalMLP, GaussianMLP
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks import GymnasiumTasks, LiveEnv, TaskEnv, guard
 from metarl_exp.tasks.base import Closeable
-from metarl_exp.types import EnvironmentFailure, RendersFrames
+from metarl_exp.types import RendersFrames
 from tests.environments import Camera, Faulty, Scripted
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from metarl_exp.algorithm.episodes import mean_returns, success_rates
 from metarl_exp.algorithm.sampler import Sampler, action_noise, sample_episodes
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import RNN, CategoricalHead
-from metarl_exp.runs import results
+from metarl_exp.runs import results, scoring
 from metarl_exp.tasks import Bandit, CartPole, Navigation2D, TabularMDP
 from metarl_exp.tasks.base import Closeable, Divisible, DrawsPaths, Solvable
 from metarl_exp.tasks.trials import TrialEnv, Trials
@@ -224,7 +224,7 @@ def test_one_key_makes_trials_of_a_distribution_and_returns_are_those_of_episode
     assert record.metrics["env_steps"] == 20 * 20 * 12
     returns = parts.evaluation(learner, learner.theta, "test")
     assert returns.shape == (5, 4)
-    content, _ = results.evaluate(learner, parts.evaluation, {"best": results.Candidate(1, learner.theta)})
+    content, _ = scoring.evaluate(learner, parts.evaluation, {"best": scoring.Candidate(1, learner.theta)})
     assert content["protocol"]["steps"] == 3
     torch.testing.assert_close(torch.tensor(content["theta"]["best"]["returns"]), returns, rtol=0, atol=1e-5)
     text = results.markdown(content)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from metarl_exp import wiring
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.runs.run_folder import RunFolder
-from metarl_exp.types import EnvironmentFailure
 from tests.runs.test_failure import FORKED, IN_PROCESS, SERVED, SPAWNED, arguments, living, run_forked
 from tests.waiting import until
 

@@ -13,10 +13,11 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp import wiring
-from metarl_exp.process.ranks import ALONE, ProcessInfo
+from metarl_exp.process.place import ProcessInfo
+from metarl_exp.process.ranks import ALONE
 from metarl_exp.tasks.base import Closeable
 from metarl_exp.validation import installed_memory
-from metarl_exp.wiring.preflight import refusing
+from metarl_exp.wiring.arguments import refusing
 
 BASES = (
     ["tasks=navigation_2d"],

@@ -133,7 +133,7 @@ CONFIGURED = {
         "tasks", {"_target_": "metarl_exp.tasks.vector.recipe.import_module", "name": "evilmodule"}
     ),
     "this package's extras": lambda at: at.configure(
-        "tasks", {"_target_": "metarl_exp.tasks.extras.require_extra", "module": "evil", "extra": "", "needed_by": ""}
+        "tasks", {"_target_": "metarl_exp.validation.require_extra", "module": "evil", "extra": "", "needed_by": ""}
     ),
     "this package's recipe": lambda at: at.configure(
         "tasks",

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from metarl_exp import wiring
 from metarl_exp.tasks import Navigation2D
 from metarl_exp.wiring import composing
-from metarl_exp.wiring.fingerprint import ADDED
+from metarl_exp.wiring.fingerprints import ADDED
 
 
 def test_the_fingerprint_changes_with_a_number_and_not_with_the_spelling_of_it():

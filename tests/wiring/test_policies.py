@@ -4,6 +4,7 @@
 choice of derivatives, and Σ|x| of each parameter, in their order, as they begin and after a meta-iteration.
 """
 
+import inspect
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from metarl_exp import wiring
+from metarl_exp import policy, wiring
 from metarl_exp.algorithm.derivatives.analytic import Analytic
 from metarl_exp.maths.distributions import Categorical, DiagonalGaussian
 from metarl_exp.policy import MLP, CategoricalMLP
@@ -58,6 +59,11 @@ def test_a_policy_has_one_fingerprint_by_all_its_names_and_in_what_is_stored(opt
     assert wiring.foreign_code(former) == wiring.foreign_code(today) == []
     one, other = (wiring.assemble(config).learner.theta for config in (former, today))
     assert all(torch.equal(one[name], p) for name, p in other.items())
+
+
+def test_the_settings_of_a_head_are_the_arguments_of_its_class():
+    for head, settings in HEADS.items():
+        assert [*inspect.signature(getattr(policy, f"{head}Head")).parameters] == [*settings, "spec"]
 
 
 def test_every_name_with_a_head_leads_to_its_network():

@@ -17,13 +17,14 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import wandb
+from typing import TYPE_CHECKING, Any
 
 from metarl_exp.process.awake import Countdown
 from metarl_exp.runs.tracker.base import RunInfo
 from metarl_exp.validation import require_choice, require_number, require_text
+
+if TYPE_CHECKING:
+    import wandb
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ class WandbTracker:
 
     def start(self, run: RunInfo) -> None:
         """Begin in the background; returns at once."""
+        global wandb
+        import wandb  # by the first run: whoever only builds a tracker, or reads a run, is spared the second it takes
+
         self.thread = threading.Thread(target=self._work, args=(run,), name="wandb-tracker", daemon=True)
         self.thread.start()
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.mujoco import drawing
 from metarl_exp.tasks.mujoco.bodies import Body
 from metarl_exp.tasks.mujoco.engines import Rollouts
 from metarl_exp.tasks.mujoco.goals import Goal
 from metarl_exp.tasks.mujoco.robots import Machine, never_falls
 from metarl_exp.types import Step
+from metarl_exp.validation import require_extra
 
 WARP_LIBRARIES = ("mujoco", "mujoco-warp", "warp-lang")  # that its numbers depend on
 CONTACTS_A_GEOMETRY, ROWS_A_CONTACT = 2, 4  # of a capsule on the floor; of a pyramid of friction along the floor

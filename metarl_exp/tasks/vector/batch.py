@@ -11,11 +11,12 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks.guard import foreign, guarded, unhurried
 from metarl_exp.tasks.transfer import to_device
 from metarl_exp.tasks.vector.episode_env import EpisodeEnv
 from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
-from metarl_exp.types import EnvironmentFailure, Spec, Step
+from metarl_exp.types import Spec, Step
 
 GRACE = 2.0  # s: for an environment to close or to say where it hangs, before it is given up
 HURRY = 0.01  # s: what is left to others of a kind after one that took too long

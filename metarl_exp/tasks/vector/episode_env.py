@@ -5,10 +5,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks.guard import guarded
 from metarl_exp.tasks.spaces import Interface, in_words
 from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
-from metarl_exp.types import EnvironmentFailure, Spec
+from metarl_exp.types import Spec
 
 
 class EpisodeEnv(gymnasium.Env[np.ndarray, Any]):

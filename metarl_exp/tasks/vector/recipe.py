@@ -16,12 +16,12 @@ from gymnasium.envs.registration import (
     parse_env_id,
 )
 
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks.guard import foreign, guarded
 from metarl_exp.tasks.spaces import Interface
 from metarl_exp.tasks.vector.derived import renewals, require_free
 from metarl_exp.tasks.vector.path import KINDS, Path, shown
 from metarl_exp.tasks.vector.variation import Variation, require_apart
-from metarl_exp.types import EnvironmentFailure
 from metarl_exp.validation import nearest
 
 Row = tuple[float, ...]

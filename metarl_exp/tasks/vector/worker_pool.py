@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks.guard import limited
 from metarl_exp.tasks.vector.batch import GRACE, Answer, flags
 from metarl_exp.tasks.vector.episode_env import EpisodeEnv
 from metarl_exp.tasks.vector.recipe import EpisodeKey, Recipe
 from metarl_exp.tasks.vector.worker import LATE, Failure, Faults, Share
-from metarl_exp.types import EnvironmentFailure
 
 START = 600.0  # s: for workers to start, each of which may have to import everything; ours
 

@@ -8,7 +8,8 @@ import torch
 
 from metarl_exp.algorithm.sampler import action_noise, sample_episodes
 from metarl_exp.policy import RNN, GaussianHead, GaussianMLP
-from metarl_exp.types import EnvironmentFailure, NonFiniteError, Separable
+from metarl_exp.process.failures import EnvironmentFailure, NonFiniteError
+from metarl_exp.types import Separable
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,9 @@ import torch
 
 from metarl_exp.algorithm.sampler import Sampler
 from metarl_exp.policy import CategoricalMLP
+from metarl_exp.process.failures import EnvironmentFailure
 from metarl_exp.tasks import GymnasiumTasks
 from metarl_exp.tasks.vector import batch, worker_pool
-from metarl_exp.types import EnvironmentFailure
 from tests.environments import HANGING
 from tests.waiting import PATIENCE, until
 

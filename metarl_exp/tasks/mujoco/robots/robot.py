@@ -11,11 +11,10 @@ from torch import Tensor
 
 from metarl_exp.process.streams import draw
 from metarl_exp.tasks.base import uniform
-from metarl_exp.tasks.extras import require_extra
 from metarl_exp.tasks.mujoco import models
 from metarl_exp.tasks.mujoco.engines import Engine, Episodes
 from metarl_exp.tasks.mujoco.goals import Motion
-from metarl_exp.validation import require_choice
+from metarl_exp.validation import require_choice, require_extra
 
 CONES = ("pyramidal", "elliptic")  # in the order of MuJoCo's mjtCone, whose default is the first
 Noise = Callable[[int, int, torch.Generator], Tensor]  # episodes, numbers, generator → [episodes, numbers]

@@ -17,23 +17,9 @@ from metarl_exp.tasks.base import Traits
 from metarl_exp.wiring.classes import class_of
 from metarl_exp.wiring.composing import canonical, leaves
 from metarl_exp.wiring.distributions import discrete_actions
+from metarl_exp.wiring.keys import ADDED, NOT_IN_FINGERPRINT
 from metarl_exp.wiring.moved import first, first_key, gone, with_current_keys
 from metarl_exp.wiring.policies import policy_node
-
-# Keys that cannot change a run's numbers (beyond rounding). `seed` is beside the fingerprint in a run's name.
-NOT_IN_FINGERPRINT = (
-    "seed", "tracker", "device", "threads", "environment_timeout", "rank_timeout", "restart", "replay",
-    "fail_fast", "output_root", "hydra",
-)  # fmt: skip
-
-# Keys of the root, and groups, that were added after runs had been stored, with the value at which they change nothing.
-ADDED: dict[str, Any] = {
-    "oracle": False,
-    "trial_episodes": None,
-    "allow_stateful": False,
-    "rank_timeout": 600.0,
-    "aggregator._target_": "metarl_exp.combiner.Mean",
-}
 
 
 def fingerprint(config: DictConfig) -> str:
@@ -100,6 +86,3 @@ def experiment_name(config: DictConfig) -> str:
 def run_name(config: DictConfig) -> str:
     """Name of a run's folder: experiment, fingerprint and seed."""
     return f"{experiment_name(config)}-{fingerprint(config)}-seed{config.seed}"
-
-
-OmegaConf.register_new_resolver("run_folder", lambda *, _root_: run_name(_root_), replace=True)
