@@ -40,7 +40,8 @@ class Evaluation:
     (post-update return of the training batch; refused for a θ that does not adapt, see `check_selection`) or `last`
     (the iterate after the last iteration: nothing is chosen). `test_tasks` and `validation_tasks` are the sizes of the
     task sets. Both are drawn from `task_seed`, whatever the seed of training, so that all runs are compared on the same
-    tasks. On trials no gradient step is taken, whatever `steps` says; `trajectories` are trials per task.
+    tasks. shared_noise: all tasks have the same action noise, as if each were tested with one seed. On trials no
+    gradient step is taken, whatever `steps` says; `trajectories` are trials per task.
     """
 
     steps: int
@@ -53,6 +54,7 @@ class Evaluation:
     deterministic: bool
     task_seed: int
     step_size_multipliers: Sequence[float] = (1.0,)
+    shared_noise: bool = False
 
     def __post_init__(self) -> None:
         for name in ("trajectories", "test_tasks", "validation_tasks", "validate_every"):
@@ -63,6 +65,7 @@ class Evaluation:
         require_schedule("evaluation.step_size_multipliers", self.step_size_multipliers)
         require_choice("evaluation.best_by", self.best_by, BEST_BY)
         require_flag("evaluation.deterministic", self.deterministic)
+        require_flag("evaluation.shared_noise", self.shared_noise)
 
     def tasks(self, learner: Learner, which: str) -> Tensor:
         """The held-out tasks of a set, `validation` or `test`: [N, task parameters]."""
@@ -124,7 +127,7 @@ class Evaluation:
         """
         tasks, draws = self.tasks(learner, which), streams(self.task_seed, f"evaluation/{which}/")
         tasks = tasks if rows is None else tasks[list(rows)]
-        sampler = learner.sampler.of(self.trajectories)
+        sampler = learner.sampler.of(self.trajectories, self.shared_noise)
         path = learner.adaptation.start(theta, len(tasks), "first")
         steps = 0 if isinstance(learner.task_distribution, Divisible) else self.steps
         measured: list[Trajectories] = []

@@ -98,6 +98,7 @@ def action_noise(policy: Policy, shape: tuple[int, int], generator: torch.Genera
 class Sampler:
     """Samples M episodes of each of N tasks at once, the policy on the whole batch at every step.
 
+    With `shared_noise` the m-th episodes of all tasks have the same action noise, and differ by task and φ alone.
     With several `ranks`, the N tasks are this one's share, and the generators go on as if all were stepped here.
     """
 
@@ -109,14 +110,16 @@ class Sampler:
         device: torch.device,
         limit: float | None = None,
         ranks: Ranks = ALONE,
+        shared_noise: bool = False,
     ) -> None:
         self.policy, self.task_distribution = policy, task_distribution
         self.trajectories, self.device, self.limit = trajectories, device, limit
-        self.ranks = ranks
+        self.ranks, self.shared_noise = ranks, shared_noise
 
-    def of(self, trajectories: int) -> "Sampler":
+    def of(self, trajectories: int, shared_noise: bool = False) -> "Sampler":
         """A sampler with another number of trajectories a task, all of them in this process."""
-        return Sampler(self.policy, self.task_distribution, trajectories, self.device, self.limit)
+        settings = self.policy, self.task_distribution, trajectories, self.device, self.limit
+        return Sampler(*settings, shared_noise=shared_noise)
 
     def __call__(
         self,
@@ -135,8 +138,9 @@ class Sampler:
         draws = self._shared(environment, actions, len(tasks)) if self.ranks.size > 1 else environment
         with guarded("making the environments", self.limit):
             env = self.task_distribution.make_env(tasks, self.trajectories, draws, self.device)
-        everyone = action_noise(self.policy, (self.ranks.size * len(tasks), self.trajectories), actions)
-        noise = self.ranks.share(everyone, axis=1)
+        everyone = self.ranks.size * len(tasks)
+        drawn = action_noise(self.policy, (1 if self.shared_noise else everyone, self.trajectories), actions)
+        noise = self.ranks.share(drawn.expand(-1, everyone, *drawn.shape[2:]), axis=1)
         sampled = sample_episodes(env, self.policy, parameters, noise, deterministic, self.limit, watch)
         if isinstance(draws, RankGenerator):
             self._catch_up(draws)

@@ -195,6 +195,17 @@ def test_deterministic_returns_have_no_noise_of_the_policy(learner):
     assert not torch.equal(measured[0].returns(), measured[1].returns())
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_tasks_that_share_their_noise_differ_by_themselves_alone(learner, shared, monkeypatch):
+    protocol = evaluation(shared_noise=shared)
+    tasks = protocol.tasks(learner, "test")[[0, 1, 0]]
+    monkeypatch.setattr(Evaluation, "tasks", lambda *_: tasks)
+    for sampled in protocol.measure(learner, learner.theta, "test"):
+        assert torch.equal(sampled.actions[0], sampled.actions[2]) == shared
+        assert torch.equal(sampled.rewards[0], sampled.rewards[2]) == shared
+        assert not torch.equal(sampled.rewards[0], sampled.rewards[1])
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_some_tasks_only_watched_in_the_episodes_that_are_measured(learner, deterministic):
     protocol = evaluation(steps=2, deterministic=deterministic)
