@@ -7,7 +7,6 @@ The oracle has no code in common with the package: one task at a time, valid ste
 import inspect
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -195,8 +194,8 @@ def make_problem(
     generator, paid = torch.Generator().manual_seed(7), torch.Generator().manual_seed(8)
     spec = Spec(observation_size=3, action_size=2, discrete=discrete, horizon=4)
     head = CategoricalHead(spec) if discrete else GaussianHead(1.0, 1e-6, 1e3, spec)
-    make = partial(ContextMLP, context) if context else MLP
-    policy = make(hidden, activation, head, generator, torch.float64)
+    made = head, generator, torch.float64
+    policy = ContextMLP(hidden, activation, context, *made) if context else MLP(hidden, activation, *made)
     theta = {name: p.detach() + 0.2 * normal(generator, *p.shape) for name, p in policy.named_parameters()}
     if dead:
         theta["layers.0.bias"][2] = -100.0

@@ -3,7 +3,7 @@
 Methods come as mappings from their names, in the order in which they are shown; the same order gives the same looks in
 every figure. Arrays over seeds have these on their first axis. Lines are means over seeds with 95 % t-intervals as
 bands, a single seed has no band, and where a seed has NaN there is a gap. Every function writes PNG and PDF and returns
-the path of the PNG; a PDF takes half of the time, and some leave it out if `kinds` lacks it. All raise ValueError,
+the path of the PNG; a `name` that ends with .png writes no PDF, which takes half of the time. All raise ValueError,
 naming the method, for arrays that do not fit, or without any method.
 """
 
@@ -30,7 +30,7 @@ from metarl_exp.figures.board import (
     rows_of,
     show_lines,
 )
-from metarl_exp.figures.style import KINDS, STYLE, look, save
+from metarl_exp.figures.style import STYLE, look, save
 from metarl_exp.runs import results
 from metarl_exp.statistics import Interval
 
@@ -70,7 +70,6 @@ def learning_curves(
     ylabel: str,
     average: int = 1,
     name: str = "learning_curves",
-    kinds: Sequence[str] = KINDS,
 ) -> Path:
     """Return while training: panels side by side, one for each x, such as meta-iterations, samples or seconds.
 
@@ -95,7 +94,7 @@ def learning_curves(
     points = f"; a point is the mean of {average}" if average > 1 else ""
     note_seeds(board[-1], MEANS, [curve.y for curves in panels.values() for curve in curves.values()], points)
     draw_legend(figure, board)
-    return save(figure, folder, name, kinds)
+    return save(figure, folder, name)
 
 
 @matplotlib.rc_context(STYLE)
@@ -106,7 +105,6 @@ def gradient_steps(
     ylabel: str,
     counted: str = "step",
     name: str = "gradient_steps",
-    kinds: Sequence[str] = KINDS,
 ) -> Path:
     """Return after 0 … K gradient steps; published numbers dashed, with hollow markers of their method's colour.
 
@@ -130,7 +128,7 @@ def gradient_steps(
     note = [Line2D([], [], **published_look("0.35", "o"), label="as published")] if published else []
     note_seeds(axes, MEANS, [steps.returns for steps in methods.values()])
     draw_legend(figure, [axes], note)
-    return save(figure, folder, name, kinds)
+    return save(figure, folder, name)
 
 
 @matplotlib.rc_context(STYLE)
@@ -226,7 +224,6 @@ def task_gains(
     steps: int,
     counted: str = "step",
     name: str = "task_gains",
-    kinds: Sequence[str] = KINDS,
 ) -> Path:
     """Gain of adaptation on each test task: return after the last gradient step minus before the first.
 
@@ -252,4 +249,4 @@ def task_gains(
         axes.annotate(share, (1.02, row), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.set_xlabel(f"gain in return from {results.gradient_steps_in_words(steps, counted)}, task by task")
     note_seeds(axes, "dots: tasks, mean over", list(gains.values()))
-    return save(figure, folder, name, kinds)
+    return save(figure, folder, name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,12 +52,17 @@ def look(number: int) -> Look:
     return Look(*(kind[number % len(kind)] for kind in kinds))
 
 
-def save(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = KINDS) -> Path:
-    """Write `name`.pdf and `name`.png, or some `kinds` of them, the same bytes for the same figure; the PNG's path."""
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write `name`.pdf and `name`.png, or the PNG alone if the name ends so; the path of the PNG.
+
+    The same figure has the same bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    stem = name.removesuffix(".png")
+    kinds = KINDS if stem == name else ("png",)
     timeless: dict[str, Any] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind in kinds:
         content = io.BytesIO()
         figure.savefig(content, format=kind, metadata=timeless[kind])
-        write_atomically(folder / f"{name}.{kind}", content.getvalue())
-    return folder / f"{name}.png"
+        write_atomically(folder / f"{stem}.{kind}", content.getvalue())
+    return folder / f"{stem}.png"

@@ -22,9 +22,9 @@ class ContextMLP(PerceptronPolicy):
 
     def __init__(
         self,
-        context_size: int,
         hidden_sizes: Sequence[int],
         activation: str,
+        context_size: int,
         head: Head,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,

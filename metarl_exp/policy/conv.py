@@ -65,12 +65,12 @@ class Conv(PerceptronPolicy):
 
     def __init__(
         self,
+        hidden_sizes: Sequence[int],
+        activation: str,
         image: Sequence[int],
         filters: Sequence[int],
         kernel_size: int,
         stride: int,
-        hidden_sizes: Sequence[int],
-        activation: str,
         head: Head,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,

@@ -21,7 +21,6 @@ LINES = 7  # methods in one figure: as many as there are colours
 INCH = 96  # CSS pixels
 DRAWN = 4 * LINES  # of a study
 COLOURS = 256  # of a palette
-KINDS = ("png",)  # of files that are drawn for a page
 POINTS = 100  # of a line; longer runs are averaged to about as many
 ITERATION, TIME = "meta-iteration", "training time (s)"
 
@@ -70,17 +69,17 @@ def _drawn(methods: Sequence[Method], tasks: int, folder: Path) -> Iterator[tupl
         panels = {x: {name: of_one[x] for name, of_one in curves.items()} for x in (ITERATION, TIME)}
         longest = max(curve.y.shape[1] for curve in panels[ITERATION].values())
         ylabel, average = "return of training tasks after adaptation", max(1, round(longest / POINTS))
-        path = figures.learning_curves(panels, folder, ylabel=ylabel, average=average, kinds=KINDS)
+        path = figures.learning_curves(panels, folder, ylabel=ylabel, average=average, name="learning_curves.png")
         yield f"{ylabel}, while training", path
     kind, adapted = counted(methods), {method.name: method.returns() for method in methods}
     steps = {name: figures.Steps(returns.mean(1)) for name, returns in adapted.items()}
     ylabel = f"return on {tasks} held-out tasks"
-    path = figures.gradient_steps(steps, folder, ylabel=ylabel, counted=kind, kinds=KINDS)
+    path = figures.gradient_steps(steps, folder, ylabel=ylabel, counted=kind, name="gradient_steps.png")
     yield f"return of the best θ on held-out tasks after {results.AFTER[kind]}", path
     taken = min(returns.shape[2] for returns in adapted.values()) - 1
     if taken:
         gains = {name: returns[:, :, taken] - returns[:, :, 0] for name, returns in adapted.items()}
-        path = figures.task_gains(gains, folder, steps=taken, counted=kind, kinds=KINDS)
+        path = figures.task_gains(gains, folder, steps=taken, counted=kind, name="task_gains.png")
         yield "what adaptation is worth on each held-out task", path
 
 

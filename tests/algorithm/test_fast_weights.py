@@ -193,4 +193,4 @@ def test_parameters_that_a_policy_lacks_cannot_adapt():
 @pytest.mark.parametrize("size", [0, -1, 2.0, None])
 def test_a_context_without_a_size_is_refused(size):
     with pytest.raises(ValueError, match=r"policy\.context_size="):
-        ContextMLP(size, [4], "tanh", GaussianHead(1.0, 1e-6, 100.0, Spec(3, 2, False, 5)))
+        ContextMLP([4], "tanh", size, GaussianHead(1.0, 1e-6, 100.0, Spec(3, 2, False, 5)))

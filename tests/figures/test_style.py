@@ -60,5 +60,5 @@ def test_a_figure_is_saved_twice_with_the_same_bytes_and_no_date(tmp_path):
 
 
 def test_a_figure_for_a_page_is_a_png_alone(tmp_path):
-    path = save(Figure(), tmp_path, "figure", kinds=("png",))
+    path = save(Figure(), tmp_path, "figure.png")
     assert list(tmp_path.iterdir()) == [path]

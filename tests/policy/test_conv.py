@@ -19,7 +19,7 @@ def make(kind, image=IMAGE, filters=(3, 2), kernel_size=2, stride=1, size=40, se
     spec = Spec(size, 2, kind is CategoricalHead, 5)
     head = kind(spec) if spec.discrete else kind(0.7, 1e-6, 100.0, spec)
     generator = torch.Generator().manual_seed(seed)
-    return Conv(image, filters, kernel_size, stride, hidden, "tanh", head, generator, torch.float64)
+    return Conv(hidden, "tanh", image, filters, kernel_size, stride, head, generator, torch.float64)
 
 
 @KINDS
@@ -109,5 +109,5 @@ def test_settings_that_mean_nothing_are_refused(field, settings):
 
 
 def test_another_size_of_observation_is_refused_with_both_numbers():
-    with pytest.raises(ValueError, match=r"policy\.image=\[2, 5, 4\]: has 40 numbers, these tasks' observations 41"):
+    with pytest.raises(ValueError, match=r"image=\[2, 5, 4\]: has 40 numbers, but these tasks' observations have 41"):
         make(GaussianHead, size=41)

@@ -13,7 +13,7 @@ LEARNER = """
 import gc, os, sys
 import torch
 from metarl_exp import wiring
-from metarl_exp.algorithm import learner
+from metarl_exp.algorithm import learner as algorithm
 from metarl_exp.process.allocator import keep_freed_memory
 
 torch.set_num_threads(1)
@@ -36,11 +36,11 @@ def peak():
 GROWTH = """
 kept, leaks = [], sys.argv[1] == "leaks"
 if leaks:
-    class Kept(learner.MetaFunction):
+    class Kept(algorithm.MetaFunction):
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
             kept.append(self)
-    learner.MetaFunction = Kept
+    algorithm.MetaFunction = Kept
 small = "meta_batch_size=4", "trajectories=4", "tasks.horizon=10", "policy.hidden_sizes=[16,16]"
 iterations = learner(*small, "outer_optimizer.cg_iterations=1").iterations(80 if leaks else 200)
 for number, _ in enumerate(iterations):

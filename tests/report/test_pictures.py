@@ -69,7 +69,7 @@ def test_a_study_is_drawn_from_its_runs(write_run, drawn, tmp_path):
     assert curves["average"] == 1
     np.testing.assert_array_equal(steps["method 0"].returns, [[-42, -12]] * 2)
     np.testing.assert_array_equal(gains["method 0"], [[30, 30]] * 2)
-    assert settings == {"steps": 1, "counted": "step", "kinds": ("png",)}
+    assert settings == {"steps": 1, "counted": "step", "name": "task_gains.png"}
 
 
 def test_more_methods_than_colours_are_drawn_in_several_figures(write_run, drawn, tmp_path):

@@ -242,7 +242,7 @@ def test_the_key_is_part_of_the_fingerprint_and_its_neutral_value_is_not():
 
 
 def test_gradient_steps_between_trials_are_refused_with_the_reason():
-    with pytest.raises(ValueError, match="adaptation.inner_steps=1 with trials .*: a trial is where a policy adapts"):
+    with pytest.raises(ValueError, match="adaptation.inner_steps=1 with trials .*: within a trial a policy adapts"):
         wiring.assemble(wiring.compose([*CHOSEN[:-1], "adaptation=one_step"]))
     with pytest.raises(ValueError, match="trial_episodes=0: must be an integer ≥ 1"):
         wiring.assemble(wiring.compose([*CHOSEN, "trial_episodes=0"]))

@@ -169,8 +169,8 @@ class OwnHead(GaussianHead):
 
 
 def test_other_architectures_and_heads_are_differentiated_by_autograd(generator):
-    convolutional = Conv([1, 2, 2], [2], 2, 1, [3], "relu", GaussianHead(**STDS, spec=SPEC))
-    contextual = ContextMLP(2, [3], "tanh", CategoricalHead(DISCRETE))
+    convolutional = Conv([3], "relu", [1, 2, 2], [2], 2, 1, GaussianHead(**STDS, spec=SPEC))
+    contextual = ContextMLP([3], "tanh", 2, CategoricalHead(DISCRETE))
     for policy in (convolutional, contextual, MLP([3], "tanh", OwnHead(**STDS, spec=SPEC))):
         assert isinstance(derivatives_of(policy, MAML().inner_loss), Autograd)
 

@@ -48,7 +48,7 @@ def test_groups_are_of_all_tasks_once_an_epoch_and_begin_elsewhere_in_the_next(p
     for group in ([0, 1], [2]):
         expected = expected - 0.05 * function.at(expected, torch.tensor(group)).gradient()
     close(ppo(minibatches=2).step(function)[0], expected, 1e-13)
-    with pytest.raises(ValueError, match="outer_optimizer.minibatches=4: a meta-batch has 3"):
+    with pytest.raises(ValueError, match="outer_optimizer.minibatches=4: a meta-batch has only 3"):
         ppo(minibatches=4).step(function)
 
 
