@@ -7,7 +7,7 @@ slices, and one that took longer counts as what it should have taken.
 import time
 
 SLICES = 20  # of a limit: a stop costs one of them at most, and few looks disturb nobody; ours
-SHORTEST = 0.01  # s, of a slice; ours
+SHORTEST, LONGEST = 0.01, 60.0  # s, of a slice; ours. A timer counts no longer than some hundred years
 
 
 class Countdown:
@@ -15,7 +15,7 @@ class Countdown:
 
     def __init__(self, limit: float) -> None:
         self.limit = self.left = limit
-        self.slice = max(limit / SLICES, SHORTEST)
+        self.slice = min(max(limit / SLICES, SHORTEST), LONGEST)
         self.seen = time.monotonic()
 
     @property

@@ -147,8 +147,8 @@ def _alarm(limit: float | None) -> Iterator[None]:
         return
     depth, previous = len(limits), signal.signal(signal.SIGALRM, _ring)
     limits.append(Countdown(limit))
-    _wind()
     try:
+        _wind()
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

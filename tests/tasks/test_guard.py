@@ -69,6 +69,15 @@ def test_an_unlimited_block_takes_nothing_from_the_limit_around_it():
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.parametrize("limit", [1e12, 1e300])
+def test_a_limit_beyond_any_timer_is_one(limit):
+    with guarded("a block", limit), guarded("a block inside", 1.0):
+        assert len(guard.limits) == 2
+    assert guard.limits == []
+    with pytest.raises(EnvironmentFailure, match="a block: ValueError: no"), guarded("a block", limit):
+        raise ValueError("no")
+
+
 def test_nothing_is_left_behind():
     before = signal.getsignal(signal.SIGALRM)
     with guarded("fine", 60), unhurried():
