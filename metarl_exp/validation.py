@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+LONGEST_TIMEOUT = 1e9  # s, some thirty years; timers overflow not far beyond
+
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
     """« (did you mean 'x'?)», or nothing if no allowed name is close."""
@@ -45,6 +47,11 @@ def require_number(
         bounds += [f"≤ {high:g}" if high < math.inf else "", f"< {below:g}" if below < math.inf else ""]
         wanted = " and ".join(filter(None, bounds))
         raise ValueError(f"{field}={value!r}: must be a number{' ' + wanted if wanted else ''}")
+
+
+def require_timeout(field: str, value: object) -> None:
+    """Raise ValueError unless value is a number of seconds > 0 that a timer can count."""
+    require_number(field, value, above=0, high=LONGEST_TIMEOUT)
 
 
 def require_integer(field: str, value: object, *, low: int, high: float = math.inf) -> None:

@@ -36,7 +36,7 @@ from metarl_exp.tasks import TaskDistribution
 from metarl_exp.tasks.base import Divisible
 from metarl_exp.tasks.guard import close
 from metarl_exp.types import Critic, Iteration, Policy
-from metarl_exp.validation import require_flag, require_integer, require_number
+from metarl_exp.validation import require_flag, require_integer, require_timeout
 
 
 class Learner:
@@ -89,7 +89,7 @@ class Learner:
                 "policy adapts by its memory, without gradient steps; take adaptation=none, or trial_episodes=null"
             )
         if environment_timeout is not None:
-            require_number("environment_timeout", environment_timeout, above=0)
+            require_timeout("environment_timeout", environment_timeout)
         require_flag("allow_stateful", allow_stateful)
         if not rehearsed:
             require_repeatable(task_distribution, allow_stateful, environment_timeout)

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_exp.types import Spec
-from metarl_exp.validation import require_flag, require_integer, require_memory, require_number, require_text
+from metarl_exp.validation import require_flag, require_integer, require_memory, require_text, require_timeout
 from metarl_exp.wiring.composing import values
 
 MOST_THREADS = 1024  # of torch; more than machines have cores for, and far fewer than it crashes with. ours
@@ -34,7 +34,7 @@ def require_plausible(config: DictConfig) -> None:
     if config.threads is not None:
         require_integer("threads", config.threads, low=1, high=MOST_THREADS)
     for name in ("rank_timeout", "environment_timeout"):
-        require_number(name, config[name], above=0)
+        require_timeout(name, config[name])
     require_text("output_root", config.output_root, "the path of a folder")
     if config.init_from is not None:
         require_text("init_from", config.init_from, "the folder of a run")

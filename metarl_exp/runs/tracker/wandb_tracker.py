@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from metarl_exp.process.awake import Countdown
 from metarl_exp.runs.tracker.base import RunInfo
-from metarl_exp.validation import require_choice, require_number, require_text
+from metarl_exp.validation import require_choice, require_text, require_timeout
 
 if TYPE_CHECKING:
     import wandb
@@ -51,8 +51,8 @@ class WandbTracker:
             require_text("tracker.tags", tag, "a list of names")
         mode = MEANT.get(mode, mode)
         require_choice("tracker.mode", mode, ["online", "offline", "disabled"])
-        require_number("tracker.init_timeout", init_timeout, above=0)
-        require_number("tracker.finish_timeout", finish_timeout, above=0)
+        require_timeout("tracker.init_timeout", init_timeout)
+        require_timeout("tracker.finish_timeout", finish_timeout)
         self.mode, self.project, self.entity, self.group, self.tags = mode, project, entity, group, list(tags)
         self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
         self.records: queue.Queue[tuple[Any, ...]] = queue.Queue()
