@@ -18,6 +18,7 @@ from metarl_exp.algorithm.adaptation import require_schedule, scale_at
 from metarl_exp.algorithm.episodes import episodes_of, mean_returns
 from metarl_exp.algorithm.learner import Learner
 from metarl_exp.maths.parameters import Parameters
+from metarl_exp.process.failures import NonFiniteError
 from metarl_exp.process.streams import stream, streams
 from metarl_exp.tasks.base import Divisible
 from metarl_exp.tasks.watched import Watcher
@@ -103,9 +104,17 @@ class Evaluation:
     def validated(self, learner: Learner, theta: Parameters) -> tuple[Evaluation, Tensor]:
         """`with_best_step_size`, and the returns of θ on validation tasks with that multiplier, [N, K_test + 1].
 
-        The best has the highest mean return after the last step; the first wins ties.
+        The best has the highest mean return after the last step; the first wins ties. A multiplier with which some task
+        diverges is worse than all others. Raises NonFiniteError if each of them is such a one.
         """
-        found = [(e, e(learner, theta, "validation")) for e in self._candidates()]
+        found, diverged = [], None
+        for candidate in self._candidates():
+            try:
+                found.append((candidate, candidate(learner, theta, "validation")))
+            except NonFiniteError as error:
+                diverged = error
+        if diverged and not found:
+            raise diverged
         return max(found, key=lambda pair: pair[1][:, -1].mean().item())
 
     def _candidates(self) -> list[Evaluation]:

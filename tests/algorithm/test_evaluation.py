@@ -9,6 +9,7 @@ import torch
 from metarl_exp import wiring
 from metarl_exp.algorithm.episodes import mean_returns
 from metarl_exp.algorithm.evaluation import Evaluation
+from metarl_exp.process.failures import NonFiniteError
 from metarl_exp.runs.scoring import summarise
 from metarl_exp.tasks.base import uniform
 from metarl_exp.types import Spec, Step
@@ -120,6 +121,13 @@ def test_the_multiple_is_chosen_on_validation_tasks_and_scales_the_whole_schedul
     looked_at.clear()
     assert evaluation().with_best_step_size(learner, learner.theta) == evaluation()
     assert not looked_at
+
+
+def test_a_multiplier_with_which_a_task_diverges_is_worse_than_all_others(learner):
+    chosen = evaluation(step_size_multipliers=[1e38, 1e-3, 1e37]).with_best_step_size(learner, learner.theta)
+    assert chosen == evaluation(step_size_schedule=[1e-3, 5e-4])
+    with pytest.raises(NonFiniteError, match="is not finite"):
+        evaluation(step_size_multipliers=[1e38, 1e37]).with_best_step_size(learner, learner.theta)
 
 
 def composed(*overrides):
