@@ -8,7 +8,7 @@ RAY := .venv-ray
 RESULTS ?= outputs/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-metaworld test-ray test-browser torture check bench tables readme clean
+.PHONY: help run test quick test-slow test-metaworld test-ray test-browser torture check bench tables readme clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,10 @@ run: $(INSTALLED) ## train the default experiment: 2D navigation, second-order M
 
 test: check ## install, lint, check types, run the fast tests
 	$(BIN)/pytest -n 2
+
+quick: $(INSTALLED) ## run the tests of the mathematics alone: half a minute
+	$(BIN)/pytest -n 2 tests/maths tests/policy tests/algorithm/derivatives tests/algorithm/outer_optimizer \
+	  tests/algorithm/test_adaptation.py tests/algorithm/test_advantage.py tests/algorithm/test_inner_optimizer.py
 
 test-slow: $(INSTALLED) ## run the tests that train for minutes
 	$(BIN)/pytest -m slow
