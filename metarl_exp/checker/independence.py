@@ -18,7 +18,7 @@ from metarl_exp.checker.rehearsal import (
     random_actions,
     repeat,
 )
-from metarl_exp.tasks.base import Rebuildable
+from metarl_exp.tasks.base import Rebuildable, Traits
 from metarl_exp.tasks.guard import close
 
 SHORT, LONG = 15, 400  # steps that do for most comparisons, and those in which an effect of the task must be seen
@@ -80,11 +80,15 @@ def tasks_are_applied(subject: Subject) -> Iterator[Seen]:
         yield note("the sampled tasks are all the same: nothing to compare")
         return
     if not any(_has_effect(subject, others)):
-        yield fault(
+        seen = (
             f"tasks {_short(tasks[0])} and {' and '.join(_short(row) for row in others)} gave the same observations, "
-            f"rewards and ends in {subject.steps(LONG)} steps of random and constant actions: not applied, unless only "
-            "better actions can tell them apart"
+            f"rewards and ends in {subject.steps(LONG)} steps of random and constant actions"
         )
+        declared = Traits.of(subject.distribution).sparse_reward
+        if declared:
+            yield note(f"{seen}: {declared}")
+        else:
+            yield fault(f"{seen}: not applied; where only better actions tell them apart, say so in sparse_reward")
         return
     varied = _one_column_each(tasks)
     try:

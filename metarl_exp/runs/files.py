@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 DIGEST = "sha256"
-LAST_COMMENT = re.compile(rf"# {DIGEST} ([0-9a-f]{{64}})\n?\Z".encode())  # of YAML
+HEXADECIMAL = re.compile("[0-9a-f]{64}")
+LAST_COMMENT = re.compile(rf"(# {DIGEST} )?({HEXADECIMAL.pattern})\n?\Z".encode())  # of YAML
 LENGTH = 80  # of the name of a file, without its ending
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C a configuration takes a tenth of the time
 
@@ -76,8 +77,12 @@ def with_digest(content: dict[str, Any]) -> dict[str, Any]:
 
 def without_digest(path: Path, content: Any) -> Any:
     """JSON as it was before it got its digest; DamagedFile, which names the file it is from, if that is another."""
-    if isinstance(content, dict) and (found := content.pop(DIGEST, None)) is not None:
+    if not isinstance(content, dict):
+        return content
+    if (found := content.pop(DIGEST, None)) is not None:
         _require_digest(path, found, _canonical(content))
+    elif content and HEXADECIMAL.fullmatch(str(list(content.values())[-1])):
+        raise DamagedFile(f"{path}: the name of its {DIGEST} is damaged")  # an older file has none at all
     return content
 
 
@@ -121,7 +126,9 @@ def read_yaml(path: Path, *keys: str) -> Any:
     """
     text = path.read_bytes()
     if last := LAST_COMMENT.search(text):
-        _require_digest(path, last[1].decode(), text[: last.start()])
+        if not last[1]:
+            raise DamagedFile(f"{path}: the name of its {DIGEST} is damaged")  # as above
+        _require_digest(path, last[2].decode(), text[: last.start()])
     try:
         content = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date may be none

@@ -13,6 +13,7 @@ from metarl_exp.tasks.gymnasium_tasks import GymnasiumTasks
 from metarl_exp.tasks.live import LiveEnv
 from metarl_exp.tasks.metaworld_tasks import MetaWorld
 from metarl_exp.tasks.navigation_2d import Navigation2D
+from metarl_exp.tasks.sparse_navigation import FourCorners, HalfCircle
 from metarl_exp.tasks.tabular_mdp import TabularMDP
 
 register_all()
@@ -20,7 +21,9 @@ register_all()
 __all__ = [
     "Bandit",
     "CartPole",
+    "FourCorners",
     "GymnasiumTasks",
+    "HalfCircle",
     "LiveEnv",
     "MetaWorld",
     "Navigation2D",

@@ -46,6 +46,7 @@ class Traits(NamedTuple):
     discrete: bool | None = None  # spec.discrete, said by the class for those who ask before it is made
     train_test_overlap: str | None = None  # why a test task may be one of training
     ends_at_horizon: str | None = None  # why the MDP ends with the last step, which is then no time limit
+    sparse_reward: str | None = None  # why arbitrary actions may not tell tasks apart
 
     @classmethod
     def of(cls, distribution: Any) -> "Traits":

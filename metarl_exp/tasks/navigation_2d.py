@@ -73,14 +73,18 @@ class Navigation2D:
         """The path so far, from the black dot; the star is the goal, the square where goals can be."""
         square = torch.tensor([-1.0, 1.0, 1.0, -1.0, -1.0]) * EXTENT
         axes.plot(square, square.roll(1), color="0.75", linewidth=0.8, linestyle=":")
-        path = self.positions(episode.observations)
-        axes.plot(*path[: step + 1].T, color="C0", linewidth=1, alpha=0.4)
-        axes.plot(*path[max(0, step - 10) : step + 1].T, color="C0", linewidth=1.6)
-        axes.plot(*path[0], marker="o", markersize=5, color="black")
-        axes.plot(*task[:2], marker="*", markersize=13, color="black")
-        axes.plot(*path[step], marker="o", markersize=7, color="C3")
-        limit = max(1.6 * EXTENT, 1.1 * path.abs().max().item())
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
+        draw_path(axes, self.positions(episode.observations), step, task[:2], 1.6 * EXTENT)
+
+
+def draw_path(axes: Any, path: Tensor, step: int, goal: Tensor, extent: float) -> None:
+    """The first steps of a path [T + 1, 2], from a black dot, and its goal, a star; axes to ± `extent` at least."""
+    axes.plot(*path[: step + 1].T, color="C0", linewidth=1, alpha=0.4)
+    axes.plot(*path[max(0, step - 10) : step + 1].T, color="C0", linewidth=1.6)
+    axes.plot(*path[0], marker="o", markersize=5, color="black")
+    axes.plot(*goal, marker="*", markersize=13, color="black")
+    axes.plot(*path[step], marker="o", markersize=7, color="C3")
+    limit = max(extent, 1.1 * path.abs().max().item())
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
 
 
 class NavigationEnv:

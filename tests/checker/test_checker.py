@@ -85,6 +85,12 @@ class LineEnv:
         return Step(self.observe(), self.reward(), self.terminal(), self.truncated(), self.success())
 
 
+def saying(distribution, **traits):
+    """A distribution that states something about itself."""
+    vars(distribution).update(traits)
+    return distribution
+
+
 def with_env(make, horizon=16, **methods):
     """A distribution whose environments have other methods; `make` may change the arguments of the constructor."""
     changed = type("Changed", (LineEnv,), methods)
@@ -420,6 +426,13 @@ NOTES = {
     "one task": (
         drawn(sample=lambda self, n, g: torch.ones(n, 2).double(), train_test_overlap="there is one"),
         "tasks are applied", "all the same",
+    ),
+    "tasks that only good actions tell apart, and it says so": (
+        saying(
+            with_env(lambda line, tasks, rows, generator: (line, rows * 0, generator)),
+            sparse_reward="only the goal pays",
+        ),
+        "tasks are applied", "random and constant actions: only the goal pays",
     ),
     "columns that only go together": (
         Paired(),

@@ -58,6 +58,17 @@ def test_a_digest_is_checked_and_taken_out_however_the_file_is_laid_out(tmp_path
             read_json(path)
 
 
+def test_json_with_a_wrong_bit_is_damaged_or_read_as_it_was(tmp_path):
+    """Also in the name of the digest, without which a file would pass for an older one."""
+    path, expected = tmp_path / "x.json", {"iteration": 3, "return/step_0": -1.5}
+    content = json.dumps(with_digest(expected)).encode()
+    for place in range(len(content)):
+        for bit in range(8):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            with suppress(DamagedFile):
+                assert read_json(path) == expected
+
+
 @pytest.mark.parametrize("text", ["- a=1\n- b=2\n", "a: 1\n"])
 def test_yaml_with_a_wrong_bit_is_damaged_or_read_as_it_was(tmp_path, text):
     path = tmp_path / "x.yaml"
