@@ -568,7 +568,7 @@ def test_nan_in_one_rank_ends_all_with_its_message(tmp_path, rank):
             "outer_optimizer.minibatches=2 groups",
         ),
         (["-m", "seed=0,1"], "a sweep in 2 ranks: torchrun is for one run, launchers for many (docs/sweeps.md)"),
-        (["rank_timeout=0"], "rank_timeout=0: must be a number > 0"),
+        (["rank_timeout=0"], "rank_timeout=0: must be a number > 0 and ≤ 1e+09"),
     ],
 )
 def test_settings_that_ranks_cannot_share_are_refused_with_one_line_of_the_first(tmp_path, overrides, said):
