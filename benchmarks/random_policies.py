@@ -9,13 +9,11 @@ tasks. A published value is the mean over those tasks of one such network, so it
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from measuring import store
+from measuring import command, store
 
 from metarl_exp import wiring
 from metarl_exp.maths.parameters import stack
@@ -71,11 +69,9 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("--initialisations", type=int, default=20)
     parser.add_argument("--trajectories", type=int, default=5)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--render", type=Path)
     arguments = parser.parse_args()
     if arguments.render:
         results = json.loads(arguments.render.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """Errors about values that a person typed: the field, the value, what is allowed, and the nearest valid one.
 
-Some values need a library that is not there: then it is named, with how to install it.
+If a value needs a library that is missing, the error names it and says how to install it.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LONGEST_TIMEOUT = 1e9  # s, some thirty years; timers overflow not far beyond
+LONGEST_TIMEOUT = 1e9  # s, about thirty years; timers overflow not far beyond
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ slices, and one that took longer counts as what it should have taken.
 import time
 
 SLICES = 20  # of a limit: a stop costs one of them at most, and few looks disturb nobody; ours
-SHORTEST, LONGEST = 0.01, 60.0  # s, of a slice; ours. A timer counts no longer than some hundred years
+SHORTEST, LONGEST = 0.01, 60.0  # s, of a slice; ours. Timers overflow at about three hundred years
 
 
 class Countdown:

@@ -82,7 +82,7 @@ def without_digest(path: Path, content: Any) -> Any:
     if (found := content.pop(DIGEST, None)) is not None:
         _require_digest(path, found, _canonical(content))
     elif content and HEXADECIMAL.fullmatch(str(list(content.values())[-1])):
-        raise DamagedFile(f"{path}: the name of its {DIGEST} is damaged")  # an older file has none at all
+        raise _nameless(path)
     return content
 
 
@@ -127,7 +127,7 @@ def read_yaml(path: Path, *keys: str) -> Any:
     text = path.read_bytes()
     if last := LAST_COMMENT.search(text):
         if not last[1]:
-            raise DamagedFile(f"{path}: the name of its {DIGEST} is damaged")  # as above
+            raise _nameless(path)
         _require_digest(path, last[2].decode(), text[: last.start()])
     try:
         content = yaml.load(text, Loader)
@@ -136,6 +136,11 @@ def read_yaml(path: Path, *keys: str) -> Any:
     for key in keys:
         require_key(path, content, key)
     return content
+
+
+def _nameless(path: Path) -> DamagedFile:
+    """The error of a digest under another name; an older file has no digest at all."""
+    return DamagedFile(f"{path}: the name of its {DIGEST} is damaged")
 
 
 def _require_digest(path: Path, found: str, content: bytes) -> None:

@@ -17,19 +17,19 @@ from metarl_exp.wiring.overrides import check_method, check_overrides
 
 
 def only_shows(arguments: argparse.Namespace) -> bool:
-    """Whether a command runs nothing: it asks for a configuration, for help, or for what completes it in a shell."""
+    """Whether a command runs nothing: it asks for a configuration, for help or for shell completion."""
     return bool(arguments.cfg) or _asks_of_hydra(arguments)
 
 
 def _asks_of_hydra(arguments: argparse.Namespace) -> bool:
-    """Whether a command asks for what has nothing to do with its overrides."""
+    """Whether a command asks for help, information or shell completion, whatever its overrides."""
     return bool(arguments.help or arguments.hydra_help or arguments.info is not None or arguments.shell_completion)
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Raise ValueError for arguments and overrides that do not exist, and for a configuration that is not composed.
 
-    Values are not looked at: what has them is constructed by the `preflight` of a run.
+    Values are not checked here: `preflight` constructs the components that take them.
     """
     if _asks_of_hydra(arguments):
         return

@@ -21,7 +21,7 @@ RENAMED = {
 }
 # Settings that only ever had one value, by the first name of their class.
 GONE: dict[str, dict[str, Any]] = {"metarl_exp.objective.EMAML": {"surrogate": "log_likelihood"}}
-FIRST = {new: old for old, new in reversed(MODULES.items())}
+FIRST = {new: old for old, new in reversed(MODULES.items())}  # of two former names, the one listed first
 FIRST_KEYS = {new: old for old, new in RENAMED.items()}
 
 

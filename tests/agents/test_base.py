@@ -78,4 +78,6 @@ def test_an_episode_that_ends_early_is_refused(step):
 
 
 def test_an_end_at_the_horizon_is_none_too_early():
-    play(Recorder(), Scripted(ends_at=3), TASKS, 1, torch.Generator(), torch.Generator())
+    agent = Recorder()
+    play(agent, Scripted(ends_at=3), TASKS, 1, torch.Generator(), torch.Generator())
+    assert [ended for *_, ended in agent.learned] == [False, False, True]

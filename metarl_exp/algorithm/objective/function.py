@@ -161,12 +161,14 @@ class MetaFunction:
 
         return product
 
-    def kl_gradient(self) -> Tensor:
-        """Gradient of `kl` with respect to θ, [P]."""
-        post = self.policies[-1]
-        found = torch.autograd.grad(post.kl_from_behaviour().sum(), list(post.parameters.values()), retain_graph=True)
-        cotangent = dict(zip(post.parameters, found, strict=True))
-        return self.ranks.mean(flatten(task_mean(self.batch.path.vjp({-1: cotangent}))))
+    def kl_gradient(self, theta: Tensor) -> Tensor:
+        """Gradient of the KL at another θ, both [P]: adapts again on the same samples."""
+        behaviour = [policy.behaviour_policy for policy in self.policies]
+        path = self._replay(unflatten(theta, self.like), self.adaptation.order, self.batch, behaviour)
+        cut = {name: p.detach().requires_grad_() for name, p in path.parameters.items()}
+        post = PolicyOnBatch(self.adaptation, cut, self.batch.experiences[-1], behaviour[-1])
+        found = torch.autograd.grad(post.kl_from_behaviour().sum(), list(cut.values()))
+        return self.ranks.mean(flatten(task_mean(path.vjp({-1: dict(zip(cut, found, strict=True))}))))
 
     def finite_difference_curvature(self) -> Callable[[Tensor], Tensor]:
         """v ↦ [∇KL(θ + ε v) − ∇KL(θ − ε v)] / 2ε with ε = 1 / |θ|, the products of [finn2017maml, code].
@@ -176,7 +178,7 @@ class MetaFunction:
         epsilon = 1 / self.theta.norm()
 
         def product(vector: Tensor) -> Tensor:
-            above, below = (self.at(self.theta + sign * epsilon * vector).kl_gradient() for sign in (1, -1))
+            above, below = (self.kl_gradient(self.theta + sign * epsilon * vector) for sign in (1, -1))
             curved = (above - below) / (2 * epsilon)
             require_finite("curvature product", curved, self.batch)
             return curved

@@ -62,7 +62,7 @@ class WandbTracker:
     def start(self, run: RunInfo) -> None:
         """Begin in the background; returns at once."""
         global wandb
-        import wandb  # by the first run: whoever only builds a tracker, or reads a run, is spared the second it takes
+        import wandb  # takes a second, which building a tracker or reading a run does not need
 
         self.thread = threading.Thread(target=self._work, args=(run,), name="wandb-tracker", daemon=True)
         self.thread.start()
